@@ -1,0 +1,1 @@
+"""Definitions to artifacts: mmdebstrap, squashfs, verity, initramfs, bundles. No serving."""

@@ -1,0 +1,1 @@
+"""Pure functions on model types: snapshot, pin resolution, offers, scripts, transactions."""

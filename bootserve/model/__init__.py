@@ -1,0 +1,1 @@
+"""Frozen types: the words of the design, one module a word. No I/O."""

@@ -1,0 +1,1 @@
+"""asyncio shells around the wire and core layers: they move bytes and decide nothing."""

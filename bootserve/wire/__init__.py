@@ -1,0 +1,1 @@
+"""Sans-IO codecs and state machines: no sockets, no asyncio, no policy; ``now`` is a parameter."""
