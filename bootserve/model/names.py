@@ -72,11 +72,13 @@ def check_kernel_args(text: str) -> str:
     """Return ``text``, stripped, when a kernel command line can carry it.
 
     Raises InvalidInput for control or non-ASCII characters, for more than 1,024 characters (the
-    kernel's whole line holds 2,048), and for ``${``, which iPXE would expand.
+    kernel's whole line holds 2,048), and for ``${``, ``&&`` and ``||``, which iPXE would act on.
     """
     stripped = text.strip()
     if not _ARGS.fullmatch(stripped) or len(stripped) > 1024 or "${" in stripped:
         raise InvalidInput(
             "kernel arguments must be printable ASCII, at most 1,024 characters, without '${'"
         )
+    if {"||", "&&"}.intersection(stripped.split()):
+        raise InvalidInput("kernel arguments must not hold '||' or '&&' as words of their own")
     return stripped

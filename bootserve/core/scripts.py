@@ -1,0 +1,215 @@
+"""iPXE scripts from templates: what a node, a stranger or a held node is told to do.
+
+Rendering is strict: a template that uses a name it is not given fails, at start and at reload
+rather than at a node's boot. Every script works on iPXE from 2019.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, TemplateSyntaxError
+
+from bootserve.core.resolve import Action
+from bootserve.core.snapshot import NodePlan, Snapshot, machine_id
+from bootserve.errors import InvalidInput
+from bootserve.model.generation import Generation
+from bootserve.model.names import Mac
+
+__all__ = ["TEMPLATES", "BootLine", "ScriptRenderer", "kernel_cmdline", "script_url"]
+
+TEMPLATES = ("node", "hold", "unresolvable", "discovery", "local")
+"""The templates' names; each is a file ``NAME.ipxe.j2``."""
+
+ATTEMPTS = 5
+HOLD_SECONDS = 30
+PREVIEW_BOOT_ID = "preview"
+
+
+@dataclass(frozen=True, slots=True)
+class BootLine:
+    """What ties a script to one boot: its id, the NIC that asked and the server it asked."""
+
+    boot_id: str
+    mac: Mac
+    http_base: str
+
+
+def script_url(http_base: str, mac: Mac) -> str:
+    """Return the absolute URL of the script for ``mac``.
+
+    Absolute, since ``${next-server}`` is the other DHCP server's address behind a proxyDHCP.
+    """
+    return f"{http_base}/boot/{mac.replace(':', '-')}.ipxe"
+
+
+def _console_safe(text: str) -> str:
+    # iPXE expands ${…} and acts on ||, && and line ends wherever they stand in a script.
+    return re.sub(r"[^A-Za-z0-9 @.,:;/()_'=+-]", "?", text)
+
+
+class ScriptRenderer:
+    """Renders the scripts from template sources.
+
+    ``sources`` maps each name of :data:`TEMPLATES` to its text. Raises InvalidInput when one is
+    missing, does not parse or does not render, with its name and line.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        missing = [name for name in TEMPLATES if name not in sources]
+        if missing:
+            raise InvalidInput(f"there is no template {missing[0]}.ipxe.j2")
+        environment = Environment(
+            loader=DictLoader(dict(sources)),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        self._templates = {}
+        for name in TEMPLATES:
+            try:
+                self._templates[name] = environment.get_template(name)
+            except TemplateSyntaxError as error:
+                raise InvalidInput(
+                    f"{name}.ipxe.j2, line {error.lineno}: {error.message}"
+                ) from None
+        self._check()
+
+    def _check(self) -> None:
+        base = "http://192.0.2.1:8080"
+        line = BootLine(PREVIEW_BOOT_ID, "52:54:00:00:00:01", base)
+        samples: dict[str, dict[str, Any]] = {
+            "node": {
+                "node": "n1",
+                "generation": "image@1",
+                "revision": 1,
+                "boot_id": line.boot_id,
+                "kernel_url": f"{base}/artifacts/sha256/{'0' * 64}",
+                "initrd_url": f"{base}/artifacts/sha256/{'0' * 64}",
+                "cmdline": "quiet",
+                "pauses": [1] * ATTEMPTS,
+                "script_url": script_url(base, line.mac),
+            },
+            "discovery": {
+                "mac": line.mac,
+                "register": True,
+                "pause": HOLD_SECONDS,
+                "script_url": script_url(base, line.mac),
+            },
+        }
+        held = {
+            "node": "n1",
+            "reason": "a reason",
+            "pause": HOLD_SECONDS,
+            "script_url": script_url(base, line.mac),
+        }
+        for name in TEMPLATES:
+            text = self._render(name, **samples.get(name, held))
+            if not text.startswith("#!ipxe\n"):
+                raise InvalidInput(f"{name}.ipxe.j2, line 1: a script must begin with '#!ipxe'")
+
+    def _render(self, name: str, **values: Any) -> str:
+        try:
+            return self._templates[name].render(values)
+        except TemplateError as error:
+            raise InvalidInput(f"{name}.ipxe.j2, line {_line_of(error)}: {error}") from None
+
+    def for_node(self, snapshot: Snapshot, plan: NodePlan, line: BootLine) -> str:
+        """Return the script for a known node: boot, hold, unresolvable or local, as its plan says.
+
+        Only a script of :attr:`Action.BOOT` carries the boot id.
+        """
+        resolution = plan.resolution
+        if resolution.action is not Action.BOOT or resolution.generation is None:
+            return self._held(resolution.action.value, plan, line, resolution.reason)
+        manifest = resolution.generation.manifest
+        artifacts = f"{line.http_base}/artifacts/sha256/"
+        return self._render(
+            "node",
+            node=plan.node.name,
+            generation=str(resolution.generation.ref),
+            revision=snapshot.revision.number,
+            boot_id=line.boot_id,
+            kernel_url=artifacts + manifest.artifacts["kernel"].sha256,
+            initrd_url=artifacts + manifest.artifacts["initrd"].sha256,
+            cmdline=kernel_cmdline(snapshot.site_id, plan, resolution.generation, line),
+            pauses=_pauses(line.mac),
+            script_url=script_url(line.http_base, line.mac),
+        )
+
+    def held(self, plan: NodePlan, line: BootLine, reason: str) -> str:
+        """Return the hold script for a known node, saying ``reason`` on its console."""
+        return self._held("hold", plan, line, reason)
+
+    def _held(self, template: str, plan: NodePlan, line: BootLine, reason: str) -> str:
+        return self._render(
+            template,
+            node=plan.node.name,
+            reason=_console_safe(reason),
+            pause=_jittered(HOLD_SECONDS, line.mac),
+            script_url=script_url(line.http_base, line.mac),
+        )
+
+    def for_stranger(self, mac: Mac, http_base: str, *, register: bool) -> str:
+        """Return the script for a machine that is no node, under policy hold or register."""
+        return self._render(
+            "discovery",
+            mac=mac,
+            register=register,
+            pause=HOLD_SECONDS,
+            script_url=script_url(http_base, mac),
+        )
+
+
+def kernel_cmdline(site_id: str, plan: NodePlan, generation: Generation, line: BootLine) -> str:
+    """Return the kernel command line of a boot, after ``kernel URL`` in the script.
+
+    The generation's own arguments come first, then the role's, rack's and node's, then what the
+    initramfs needs: the last word of a repeated argument wins in the kernel and systemd, so no
+    earlier part can undo what identifies the boot.
+    """
+    manifest = generation.manifest
+    root = manifest.artifacts["root"]
+    own = (
+        "initrd=initrd panic=30",
+        manifest.cmdline,
+        plan.kernel_args,
+        f"BOOTIF=01-{line.mac.replace(':', '-')}",
+        f"bootserve.server={line.http_base}",
+        f"bootserve.boot={line.boot_id}",
+        f"bootserve.generation={generation.ref}",
+        f"bootserve.root={root.sha256}",
+        f"bootserve.root_size={root.size}",
+        f"bootserve.root_format={manifest.root_format}",
+        f"bootserve.overlay={manifest.overlay_size}",
+        f"bootserve.min_memory={manifest.min_memory_mib}",
+        f"systemd.machine_id={machine_id(site_id, plan.node.name)}",
+        f"systemd.hostname={plan.node.name}",
+    )
+    return " ".join(part for part in own if part)
+
+
+def _jittered(seconds: int, mac: Mac) -> int:
+    spread = int.from_bytes(sha256(mac.encode()).digest()[:2], "big") / 65536
+    return round(seconds * (0.75 + spread / 2))
+
+
+def _pauses(mac: Mac) -> list[int]:
+    """Return the pauses after each failed attempt in seconds, growing and jittered by the MAC."""
+    return [max(1, _jittered(2 << attempt, mac)) for attempt in range(ATTEMPTS)]
+
+
+def _line_of(error: TemplateError) -> int:
+    line = 0
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == "<template>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
