@@ -1,0 +1,82 @@
+"""Tells from a client's retransmissions that our offers do it no good.
+
+A UEFI client that finds no usable pair of offers (an address from the DHCP server, a boot program
+from us) says nothing: it repeats its DISCOVER with the same xid, at 0, 4, 12 and 28 s (EDK2), sends
+no REQUEST, and gives up. From outside that pattern is all there is to see.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bootserve.model.names import Mac
+
+__all__ = ["NoUsableOffers", "RetransmitTracker"]
+
+_REPEATS: Final = 3
+_SPAN: Final = 10.0
+"""Seconds from the first DISCOVER: EDK2's third comes at 12, while iPXE, which waits 2 s for a
+proxy with its timer running, sends three within 7."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoUsableOffers:
+    """A client that repeats its DISCOVER though we answer; ``at`` is seconds from the first."""
+
+    mac: Mac
+    xid: int
+    at: tuple[float, ...]
+
+    def __str__(self) -> str:
+        times = ", ".join(f"{seconds:.0f}" for seconds in self.at)
+        return (
+            "the client accepted no usable pair of offers: it repeated its DISCOVER at "
+            f"{times} s and sent no REQUEST. Either no DHCP server gives it an address, or it "
+            "takes no boot offer in this shape"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    xid: int
+    times: tuple[float, ...]
+    told: bool = False
+
+
+class RetransmitTracker:
+    """Remembers the last unanswered exchange of up to ``limit`` clients, oldest forgotten first."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._limit = limit
+        self._waiting: OrderedDict[Mac, _Waiting] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def offered(self, mac: Mac, xid: int, now: float) -> NoUsableOffers | None:
+        """Take note of a DISCOVER that was answered at ``now`` (seconds, monotonic).
+
+        Returns the diagnosis once for each xid, when it is due.
+        """
+        waiting = self._waiting.pop(mac, None)
+        if waiting is None or waiting.xid != xid:
+            self._remember(mac, _Waiting(xid, (now,)))
+            return None
+        if waiting.told:
+            self._remember(mac, waiting)
+            return None
+        times = (*waiting.times[:15], now)  # a flood must not grow it
+        due = len(times) >= _REPEATS and now - times[0] >= _SPAN
+        self._remember(mac, replace(waiting, times=times, told=due))
+        return NoUsableOffers(mac, xid, tuple(t - times[0] for t in times)) if due else None
+
+    def requested(self, mac: Mac) -> None:
+        """Take note of a REQUEST, to whatever server: the client accepted an offer."""
+        self._waiting.pop(mac, None)
+
+    def _remember(self, mac: Mac, waiting: _Waiting) -> None:
+        self._waiting[mac] = waiting
+        if len(self._waiting) > self._limit:
+            self._waiting.popitem(last=False)

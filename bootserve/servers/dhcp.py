@@ -1,0 +1,218 @@
+"""The asyncio shell of the proxyDHCP service: sockets in, the handler's replies out.
+
+Plain sockets drained through ``loop.add_reader``: asyncio's datagram transport has no ``recvmsg``,
+so it cannot tell which interface a packet came in on, and it costs several times as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bootserve.core.offers import BINL_PORT, DHCP_PORT, Destination, Ignored, Reply
+from bootserve.core.retransmits import RetransmitTracker
+from bootserve.errors import Unavailable
+from bootserve.wire.dhcp import MAX_PACKET, MessageType
+from bootserve.wire.pxe import PxeClient
+
+__all__ = ["DhcpEvent", "DhcpServer", "Handler"]
+
+_BATCH: Final = 64
+"""Datagrams read on one wake-up: enough for a rack's storm, short enough (2 ms) for the rest."""
+_CLIENT_PORT: Final = 68
+_RELAY_PORT: Final = 67
+_RECEIVE_BUFFER: Final = 1 << 20
+_PKTINFO: Final = struct.Struct("=I4s4s")
+_ANCILLARY: Final = socket.CMSG_SPACE(_PKTINFO.size)
+_IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from 3.12
+
+Handler = Callable[[bytes, int], Reply | Ignored]
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpEvent:
+    """Something that happened, for the log and the counters.
+
+    ``kind`` is the reply's kind (``offer nbp``, ``ack binl``, …) once it is sent, or ``ignored``,
+    ``send failed``, ``receive failed``, ``no usable offers``; ``reason`` says why. ``port`` is the
+    server's, ``source`` the sender's address and port, ``xid`` 0 when the packet was unreadable.
+    """
+
+    kind: str
+    port: int
+    source: tuple[str, int] = ("", 0)
+    client: PxeClient | None = None
+    node: str = ""
+    reason: str = ""
+    xid: int = 0
+
+
+class DhcpServer:
+    """Answers on one interface, from one address, whatever ``handler`` says to each datagram.
+
+    ``handler`` gets the datagram and the port that it came in on; ``on_event`` is called from the
+    event loop and must not block. ``tracker`` finds clients that our offers do no good.
+    """
+
+    def __init__(
+        self,
+        *,
+        interface: str,
+        address: str,
+        handler: Handler,
+        on_event: Callable[[DhcpEvent], None],
+        ports: Sequence[int] = (DHCP_PORT, BINL_PORT),
+        tracker: RetransmitTracker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._interface = interface
+        self._address = socket.inet_aton(address)
+        self._handler = handler
+        self._on_event = on_event
+        self._ports = tuple(ports)
+        self._tracker = tracker or RetransmitTracker()
+        self._clock = clock
+        self._sockets: list[socket.socket] = []
+
+    async def start(self) -> None:
+        """Open every port and begin to answer.
+
+        Raises Unavailable, with nothing left open, when a port is taken, the interface does not
+        exist or the right to bind is missing.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            for port in self._ports:
+                self._sockets.append(_open(self._interface, port))
+        except Unavailable:
+            await self.stop()
+            raise
+        for sock, port in zip(self._sockets, self._ports, strict=True):
+            loop.add_reader(sock, self._drain, sock, port)
+
+    async def stop(self) -> None:
+        """Stop answering and free the ports; calling it again does nothing."""
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            loop.remove_reader(sock)
+            sock.close()
+        self._sockets.clear()
+
+    def _drain(self, sock: socket.socket, port: int) -> None:
+        for _ in range(_BATCH):
+            try:
+                data, ancillary, _, source = sock.recvmsg(MAX_PACKET + 1, _ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:  # the interface went down or away
+                self._on_event(DhcpEvent("receive failed", port, reason=_describe(error)))
+                return
+            self._serve(sock, port, data, _interface_index(ancillary), source)
+
+    def _serve(
+        self, sock: socket.socket, port: int, data: bytes, ifindex: int, source: tuple[str, int]
+    ) -> None:
+        outcome = self._handler(data, port)
+        xid = outcome.packet.xid if outcome.packet else 0
+        kind, reason = "ignored", ""
+        if isinstance(outcome, Ignored):
+            reason = outcome.reason
+        else:
+            kind, reason = self._send(sock, outcome, ifindex, source)
+        event = DhcpEvent(kind, port, source, outcome.client, outcome.node, reason, xid)
+        self._on_event(event)
+        self._track(event, outcome)
+
+    def _send(
+        self, sock: socket.socket, reply: Reply, ifindex: int, source: tuple[str, int]
+    ) -> tuple[str, str]:
+        """Send ``reply``; return the event's kind and reason."""
+        # The index keeps the broadcast on this interface, the address is the one we advertise.
+        info = _PKTINFO.pack(ifindex, self._address, bytes(4))
+        control = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
+        try:
+            sock.sendmsg([reply.data], control, 0, _destination(reply, source))
+        except OSError as error:
+            return "send failed", f"{reply.kind}: {_describe(error)}"
+        return reply.kind, ""
+
+    def _track(self, event: DhcpEvent, outcome: Reply | Ignored) -> None:
+        if outcome.client is None or outcome.packet is None:
+            return
+        if outcome.packet.message_type == MessageType.REQUEST:
+            self._tracker.requested(outcome.client.mac)
+        elif isinstance(outcome, Reply):
+            found = self._tracker.offered(outcome.client.mac, event.xid, self._clock())
+            if found:
+                self._on_event(
+                    DhcpEvent(
+                        "no usable offers",
+                        event.port,
+                        event.source,
+                        event.client,
+                        event.node,
+                        str(found),
+                        event.xid,
+                    )
+                )
+
+
+def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:
+    if reply.destination is Destination.RELAY:
+        return reply.relay, _RELAY_PORT
+    if reply.destination is Destination.SOURCE and source[0] != "0.0.0.0":
+        return source
+    return "255.255.255.255", _CLIENT_PORT
+
+
+def _open(interface: str, port: int) -> socket.socket:
+    """Return a socket bound to ``port`` on ``interface`` alone; raises Unavailable."""
+    with contextlib.ExitStack() as undo:
+        sock = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock.setblocking(False)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            sock.bind(("", port))  # without SO_REUSEADDR: two servers must not share a port
+        except OSError as error:
+            raise _cannot_open(error, interface, port) from None
+        undo.pop_all()
+        return sock
+
+
+def _cannot_open(error: OSError, interface: str, port: int) -> Unavailable:
+    where = f"UDP port {port} on {interface}"
+    if error.errno == errno.EADDRINUSE:
+        return Unavailable(
+            f"{where} is taken by another program",
+            hint="Another DHCP or PXE server (dnsmasq, isc-dhcp-server, kea-dhcp4, a second "
+            f"bootserve) may run on this machine: `ss -lunp sport = :{port}` names it.",
+        )
+    if error.errno == errno.ENODEV:
+        return Unavailable(f"there is no interface {interface}", hint="`ip link` lists them.")
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return Unavailable(
+            f"{where} may not be opened by this user",
+            hint="Run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
+        )
+    return Unavailable(f"{where} cannot be opened: {_describe(error)}")
+
+
+def _interface_index(ancillary: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in ancillary:
+        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
+            return int(_PKTINFO.unpack_from(data)[0])
+    return 0
+
+
+def _describe(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "error") + f" ({error.strerror or error})"
