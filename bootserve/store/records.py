@@ -1,0 +1,201 @@
+"""The journal's records: what the boot plane saw, one frozen type a kind.
+
+In a journal line a record is a JSON object whose ``kind`` names its type. Times (``at``) are
+seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bootserve.errors import InvalidInput
+from bootserve.model.boot import Boot, Phase
+from bootserve.model.generation import GenerationRef
+
+__all__ = [
+    "MAX_DETAIL",
+    "BootRecord",
+    "DiscoveredRecord",
+    "GapRecord",
+    "JournalRecord",
+    "PhaseRecord",
+    "ReportRecord",
+    "TokenRecord",
+    "record_from_dict",
+    "record_to_dict",
+    "seen_at",
+]
+
+MAX_DETAIL = 16 << 10
+"""Characters kept of a detail or log text: its end, where a failure says what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootRecord:
+    """A boot was minted: its script is about to be served."""
+
+    kind: ClassVar[str] = "boot"
+    id: str
+    node: str
+    mac: str
+    generation: str
+    digest: str
+    revision: int
+    at: float
+    address: str
+
+    @classmethod
+    def of(cls, boot: Boot) -> BootRecord:
+        """Return the record of ``boot``."""
+        return cls(
+            id=boot.id,
+            node=boot.node,
+            mac=boot.mac,
+            generation=str(boot.generation),
+            digest=boot.digest,
+            revision=boot.revision,
+            at=boot.minted_at,
+            address=boot.address,
+        )
+
+    def boot(self) -> Boot:
+        """Return the boot; raises InvalidInput when its generation is not ``IMAGE@N``."""
+        return Boot(
+            id=self.id,
+            node=self.node,
+            mac=self.mac,
+            generation=GenerationRef.parse(self.generation),
+            digest=self.digest,
+            revision=self.revision,
+            minted_at=self.at,
+            address=self.address,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """A phase of a boot was seen. ``boot`` is the boot's id, ``phase`` a value of Phase."""
+
+    kind: ClassVar[str] = "phase"
+    boot: str
+    phase: str
+    at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A boot id was traded for a token; ``hash`` is the sha256 of the token, in hex."""
+
+    kind: ClassVar[str] = "token"
+    boot: str
+    hash: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRecord:
+    """What a node said of itself.
+
+    ``generation`` (``IMAGE@N``) and ``root`` (the root's digest, hex) are what it really runs;
+    ``uptime`` is in seconds; ``detail`` is its message or the end of its log.
+    """
+
+    kind: ClassVar[str] = "report"
+    boot: str
+    phase: str
+    at: float
+    generation: str = ""
+    root: str = ""
+    uptime: float = 0.0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredRecord:
+    """A machine that is no node asked to boot; the other fields are its firmware's words."""
+
+    kind: ClassVar[str] = "discovered"
+    mac: str
+    at: float
+    arch: str = ""
+    uuid: str = ""
+    vendor_class: str = ""
+    serial: str = ""
+    manufacturer: str = ""
+    product: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GapRecord:
+    """``count`` records were lost between ``first_at`` and ``last_at``."""
+
+    kind: ClassVar[str] = "gap"
+    count: int
+    first_at: float
+    last_at: float
+
+
+JournalRecord = BootRecord | PhaseRecord | TokenRecord | ReportRecord | DiscoveredRecord | GapRecord
+
+_TYPES: Mapping[str, type[Any]] = {
+    kind.kind: kind
+    for kind in (
+        BootRecord,
+        PhaseRecord,
+        TokenRecord,
+        ReportRecord,
+        DiscoveredRecord,
+        GapRecord,
+    )
+}
+_NAMES = {kind: tuple(f.name for f in dataclasses.fields(_TYPES[kind])) for kind in _TYPES}
+_PHASES = frozenset(Phase)
+_PLAIN: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int)}
+
+
+def record_to_dict(record: JournalRecord) -> dict[str, Any]:
+    """Return ``record`` as a JSON object, its ``detail`` cut to its last MAX_DETAIL characters."""
+    kind = record.kind
+    data: dict[str, Any] = {"kind": kind}
+    for name in _NAMES[kind]:
+        data[name] = getattr(record, name)
+    if "detail" in data and len(data["detail"]) > MAX_DETAIL:
+        data["detail"] = data["detail"][-MAX_DETAIL:]
+    return data
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    expected = _PLAIN[str(field.type)]
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise InvalidInput(f"a journal record's {field.name} is not a {field.type}")
+    return value
+
+
+def record_from_dict(data: Any) -> JournalRecord:
+    """Return the record that ``data`` describes.
+
+    Fields that this version does not know are left out, so that a journal written by a later
+    version can be read. Raises InvalidInput for an unknown kind, a missing or ill-typed field,
+    and a phase that does not exist.
+    """
+    known = _TYPES.get(str(data.get("kind"))) if isinstance(data, dict) else None
+    if known is None:
+        raise InvalidInput("a journal record is of no known kind")
+    fields = dataclasses.fields(known)
+    values = {f.name: _checked(f, data[f.name]) for f in fields if f.name in data}
+    if "phase" in values and values["phase"] not in _PHASES:
+        raise InvalidInput(f"a journal record names no phase: {values['phase'][:40]!r}")
+    try:
+        record: JournalRecord = known(**values)
+    except TypeError:
+        raise InvalidInput(f"a {known.kind} record of the journal lacks a field") from None
+    return record
+
+
+def seen_at(record: JournalRecord) -> float:
+    """Return when ``record`` was made, in seconds since the epoch."""
+    return record.last_at if isinstance(record, GapRecord) else record.at
