@@ -1,0 +1,1 @@
+"""The boot plane's HTTP server: scripts, artifacts, NBPs, seeds and reports."""

@@ -1,0 +1,122 @@
+"""``/artifacts/sha256/{hex}`` and ``/nbp/{name}``: whole files by sendfile(2), with ranges."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from aiohttp import web
+
+from bootserve.errors import InvalidInput, NotFound
+from bootserve.servers.boot.recorder import Recorder
+from bootserve.store.artifacts import ArtifactStore
+
+__all__ = ["routes", "send_file"]
+
+YEAR = 365 * 24 * 3600
+SLICE = 8 << 20
+SLICE_SECONDS = 120.0
+"""A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
+
+
+async def send_file(
+    request: web.Request, path: Path, *, etag: str, content_type: str, cache: str
+) -> tuple[web.StreamResponse, bool]:
+    """Answer GET or HEAD with the file at ``path`` (RFC 9110: Range, If-Range, If-None-Match).
+
+    Returns the response and whether the last byte of the file was sent. Raises NotFound when the
+    file is gone.
+    """
+    quoted = f'"{etag}"'
+    headers = {"ETag": quoted, "Cache-Control": cache, "Accept-Ranges": "bytes"}
+    if quoted in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers), False
+    try:
+        file = path.open("rb")
+    except OSError:
+        raise NotFound("there is no such file") from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        wanted = _wanted_range(request, quoted, size)
+        if wanted is None:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"}), False
+        start, stop, partial = wanted
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        response.content_type = content_type
+        response.content_length = stop - start
+        if partial:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response, False
+        await _send(request, file, start, stop)
+        await response.write_eof()
+    return response, stop == size
+
+
+def _wanted_range(request: web.Request, etag: str, size: int) -> tuple[int, int, bool] | None:
+    """Return start, stop and whether it is a part, or None for a range that is not in the file."""
+    if "Range" not in request.headers or request.headers.get("If-Range", etag) != etag:
+        return 0, size, False
+    try:
+        start, stop, _ = request.http_range.indices(size)
+    except ValueError:
+        return 0, size, False  # RFC 9110 section 14.2: a malformed Range is ignored
+    return (start, stop, True) if start < stop else None
+
+
+async def _send(request: web.Request, file: BinaryIO, start: int, stop: int) -> None:
+    loop = asyncio.get_running_loop()
+    while start < stop:
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        async with asyncio.timeout(SLICE_SECONDS):
+            start += await loop.sendfile(transport, file, start, min(SLICE, stop - start))
+
+
+def routes(
+    store: ArtifactStore, nbps: Mapping[str, Path], recorder: Recorder
+) -> list[web.AbstractRouteDef]:
+    """Return the routes of artifacts and NBPs."""
+
+    async def artifact(request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["hex"]
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise InvalidInput("an artifact is named by its sha256: 64 hexadecimal digits")
+        path = store.path(digest)
+        if path is None:
+            raise NotFound(f"there is no artifact {digest}")
+        began = time.monotonic()
+        response, to_the_end = await send_file(
+            request,
+            path,
+            etag=digest,
+            content_type="application/octet-stream",
+            cache=f"public, max-age={YEAR}, immutable",
+        )
+        if to_the_end:
+            recorder.fetched(request.remote or "", digest, time.monotonic() - began)
+        return response
+
+    async def nbp(request: web.Request) -> web.StreamResponse:
+        path = nbps.get(request.match_info["name"])
+        if path is None:
+            raise NotFound("there is no NBP of that name")
+        status = path.stat()
+        # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
+        response, _ = await send_file(
+            request,
+            path,
+            etag=f"{status.st_mtime_ns:x}-{status.st_size:x}",
+            content_type="application/efi",
+            cache="no-cache",
+        )
+        return response
+
+    return [web.get("/artifacts/sha256/{hex}", artifact), web.get("/nbp/{name}", nbp)]

@@ -1,0 +1,134 @@
+"""``GET /boot/{mac}.ipxe``: the only place where a pin becomes a boot."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Interface
+
+from aiohttp import web
+
+from bootserve.core.discovery import UnknownPolicy
+from bootserve.core.minting import Minter
+from bootserve.core.resolve import Action
+from bootserve.core.scripts import BootLine
+from bootserve.core.snapshot import NodePlan, Snapshot
+from bootserve.errors import NotFound, Refused
+from bootserve.model.boot import Boot, Discovered
+from bootserve.model.generation import Generation
+from bootserve.model.names import Mac, parse_mac
+from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.current import Current
+
+__all__ = ["ScriptDesk", "routes"]
+
+NeighbourLookup = Callable[[str], Mac | None]
+
+
+class ScriptDesk:
+    """Answers script requests from the current snapshot.
+
+    ``network`` is the provisioning interface's address with its prefix: a requester inside it is
+    on the local segment, where its neighbour-table MAC must be the node's.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        recorder: Recorder,
+        minter: Minter,
+        *,
+        http_base: str,
+        unknown: UnknownPolicy,
+        network: IPv4Interface,
+        neighbour: NeighbourLookup,
+    ) -> None:
+        self._current = current
+        self._recorder = recorder
+        self._minter = minter
+        self._http_base = http_base
+        self._unknown = unknown
+        self._network = network.network
+        self._neighbour = neighbour
+
+    def script(self, mac: Mac, address: str, said: dict[str, str], *, mint: bool) -> str:
+        """Return the script for ``mac``, asked for from ``address``.
+
+        ``said`` is what the machine told of itself in the query. Only with ``mint`` is a boot made
+        and anything recorded. Raises NotFound for an unknown machine under policy ignore, Refused
+        for a requester that is not the node.
+        """
+        snapshot = self._current.snapshot
+        plan = snapshot.plan(mac)
+        if plan is None:
+            return self._stranger(mac, said, record=mint)
+        self._check_requester(plan, address)
+        line = BootLine("preview", mac, self._http_base)
+        generation = plan.resolution.generation
+        if not mint or plan.resolution.action is not Action.BOOT or generation is None:
+            return self._current.scripts.for_node(snapshot, plan, line)
+        return self._boot(snapshot, plan, generation, mac, address)
+
+    def _boot(
+        self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
+    ) -> str:
+        scripts, now = self._current.scripts, time.monotonic()
+        verdict = self._minter.judge(mac, generation.digest, address, now)
+        if verdict.limited:
+            line = BootLine("preview", mac, self._http_base)
+            reason = f"it asked for its script too often, wait {verdict.limited:.0f} s"
+            return scripts.held(plan, line, reason)
+        boot = verdict.reuse or Boot(
+            id=secrets.token_hex(16),
+            node=plan.node.name,
+            mac=mac,
+            generation=generation.ref,
+            digest=generation.digest,
+            revision=snapshot.revision.number,
+            minted_at=time.time(),
+            address=address,
+        )
+        text = scripts.for_node(snapshot, plan, BootLine(boot.id, mac, self._http_base))
+        if verdict.reuse is None:
+            self._recorder.minted(boot, generation)
+            self._minter.minted(boot, now)
+        return text
+
+    def _check_requester(self, plan: NodePlan, address: str) -> None:
+        if IPv4Address(address) not in self._network:
+            return
+        seen = self._neighbour(address)
+        if seen is not None and seen not in plan.node.macs:
+            raise Refused(f"{address} has MAC {seen}, which is not node {plan.node.name}'s")
+
+    def _stranger(self, mac: Mac, said: dict[str, str], *, record: bool) -> str:
+        if self._unknown is UnknownPolicy.IGNORE:
+            raise NotFound(f"no node has MAC {mac}")
+        register = self._unknown is UnknownPolicy.REGISTER
+        if register and record:
+            fields = ("uuid", "serial", "manufacturer", "product")
+            told = {name: _printable(said.get(name, "")) for name in fields}
+            self._recorder.discovered(Discovered(mac=mac, **told))
+        return self._current.scripts.for_stranger(mac, self._http_base, register=register)
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:100]
+
+
+def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
+    """Return the script's routes; HEAD shows what GET would answer and mints nothing."""
+
+    async def serve(request: web.Request) -> web.Response:
+        text = desk.script(
+            parse_mac(request.match_info["mac"]),
+            request.remote or "",
+            dict(request.query),
+            mint=request.method == "GET",
+        )
+        headers = {"Cache-Control": "no-store"}
+        return web.Response(text=text, content_type="text/plain", headers=headers)
+
+    path = "/boot/{mac:[^/]+}.ipxe"
+    return [web.get(path, serve, allow_head=False), web.head(path, serve)]

@@ -1,0 +1,104 @@
+"""Commits changes to the desired state and puts the new snapshot in force."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bootserve.core.snapshot import Snapshot, build_snapshot
+from bootserve.core.transactions import Change, check_commit, warnings_of
+from bootserve.errors import Conflict
+from bootserve.model.desired import Revision
+from bootserve.servers.current import Current
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.store.desired import DesiredStore
+from bootserve.store.generations import GenerationStore
+
+__all__ = ["Committed", "Committer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The revision that a change became, the snapshots on both sides, and warnings."""
+
+    revision: Revision
+    before: Snapshot
+    after: Snapshot
+    warnings: list[str]
+
+
+class Committer:
+    """Takes one change at a time: apply, check, store, publish.
+
+    ``published`` is called with each snapshot put in force.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        desired: DesiredStore,
+        generations: GenerationStore,
+        database: DatabaseThread,
+        published: Callable[[Snapshot], None],
+    ) -> None:
+        self._current = current
+        self._desired = desired
+        self._generations = generations
+        self._database = database
+        self._published = published
+        self._lock = asyncio.Lock()
+
+    async def commit(
+        self, change: Change, *, author: str, message: str, base: int | None = None
+    ) -> Committed:
+        """Commit ``change`` as a new revision.
+
+        ``base`` is the revision it was thought up against; Conflict when that is not the current
+        one. Raises what the change, its check or the store raises; nothing has changed then.
+        """
+        async with self._lock:
+            before = self._current.snapshot
+            number = before.revision.number
+            if base is not None and base != number:
+                raise Conflict(
+                    f"the current revision is {number}, not {base}",
+                    hint="Look at what changed with 'bootserve revisions' and try again.",
+                )
+            state = change(before.state)
+            draft = Revision(number + 1, time.time(), author, message)
+            after = await asyncio.to_thread(
+                build_snapshot, draft, state, before.generations, before.site_id
+            )
+            check_commit(before, after)
+            revision = await self._database.run(
+                self._desired.commit,
+                number,
+                state,
+                old=before.state,
+                author=author,
+                message=message,
+                at=draft.at,
+            )
+            self._publish(after)
+            return Committed(revision, before, after, warnings_of(before.state, state))
+
+    async def reload_generations(self) -> None:
+        """Take over what was imported or removed, under the current revision."""
+        async with self._lock:
+            found = await self._database.run(self._generations.list, include_removed=True)
+            now = self._current.snapshot
+            self._publish(
+                await asyncio.to_thread(
+                    build_snapshot,
+                    now.revision,
+                    now.state,
+                    {generation.ref: generation for generation in found},
+                    now.site_id,
+                )
+            )
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._current.snapshot = snapshot
+        self._published(snapshot)

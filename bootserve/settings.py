@@ -1,0 +1,144 @@
+"""Every setting of the server: from flags, ``BOOTSERVE_*``, a TOML file, or its default."""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from bootserve.core.discovery import UnknownPolicy
+from bootserve.errors import InvalidInput
+
+__all__ = ["DEFAULT_CONFIG", "Settings", "load_settings"]
+
+DEFAULT_CONFIG = Path("/etc/bootserve/bootserve.toml")
+NBP_DIRECTORY = Path("/usr/lib/ipxe")
+
+
+class Settings(BaseSettings):
+    """The server's settings. Each field's description is what ``config show`` prints."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BOOTSERVE_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    interface: str = Field(
+        default="", max_length=15, description="the provisioning interface; needed to serve"
+    )
+    state_dir: Path = Field(
+        default=Path("/var/lib/bootserve"), description="database, journal, artifacts, sockets"
+    )
+    address: IPv4Address | None = Field(
+        default=None, description="advertised IPv4 address (default: the interface's first)"
+    )
+    http_port: int = Field(default=8080, ge=1, le=65535, description="boot plane HTTP, TCP")
+    tftp_port: int = Field(default=69, ge=1, le=65535, description="TFTP, UDP")
+    admin_port: int = Field(
+        default=8081, ge=0, le=65535, description="admin API on 127.0.0.1, TCP; 0 turns it off"
+    )
+    unknown: UnknownPolicy = Field(
+        default=UnknownPolicy.IGNORE,
+        description="machines that are no node: ignore, hold or register",
+    )
+    uefi_shape: Literal["pxe10", "binl"] = Field(
+        default="pxe10", description="shape of the proxyDHCP offer to UEFI PXE clients"
+    )
+    nbp_dir: Path = Field(
+        default=NBP_DIRECTORY, description="where the NBPs are (Debian's package ipxe)"
+    )
+    nbp_bios: str = Field(default="undionly.kpxe", description="NBP for BIOS")
+    nbp_x64: str = Field(default="ipxe.efi", description="NBP for UEFI x64")
+    nbp_arm64: str = Field(default="ipxe-arm64.efi", description="NBP for UEFI arm64")
+    templates_dir: Path | None = Field(
+        default=None, description="iPXE templates here replace the shipped ones of the same name"
+    )
+    discovered_max: int = Field(
+        default=1000, ge=1, le=1_000_000, description="discovered machines kept (policy register)"
+    )
+    journal_max_mib: int = Field(
+        default=1024, ge=1, le=1 << 20, description="bound of the journal, in MiB"
+    )
+    scrub_hours: float = Field(
+        default=24.0, ge=0, description="artifacts are re-read and verified this often; 0 never"
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto is text on a terminal and JSON elsewhere"
+    )
+
+    @field_validator("nbp_bios", "nbp_x64", "nbp_arm64")
+    @classmethod
+    def _plain_file_name(cls, value: str) -> str:
+        if "/" in value or value in ("", ".", ".."):
+            raise ValueError("give a file name in nbp_dir, not a path")
+        return value
+
+    @field_validator("state_dir", "nbp_dir", "templates_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value if value is None else value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values as given by :func:`load_settings`, which orders the sources itself."""
+        return (init_settings,)
+
+
+def load_settings(
+    flags: dict[str, Any] | None = None, config: Path | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Return the effective settings and, for each, where its value came from.
+
+    Flags beat the environment, which beats the TOML file, which beats the defaults. ``config`` is
+    the file that was asked for and must exist; without one, the default file is read if present.
+
+    Raises InvalidInput that names the setting, its source and what is wrong.
+    """
+    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    layers = [
+        (f"file {path}", _read_toml(path) if path else {}),
+        ("environment", dict(EnvSettingsSource(Settings)())),
+        ("flag", {k: v for k, v in (flags or {}).items() if v is not None}),
+    ]
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.model_fields, "default")
+    for source, layer in layers:
+        unknown = sorted(layer.keys() - Settings.model_fields.keys())
+        if unknown:
+            raise InvalidInput(
+                f"{source}: there is no setting {unknown[0]}",
+                hint="'bootserve config show' lists them all.",
+            )
+        for name, value in layer.items():
+            values[name] = value
+            sources[name] = f"BOOTSERVE_{name.upper()}" if source == "environment" else source
+    try:
+        return Settings(**values), sources
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise InvalidInput(f"{name} ({sources.get(name, '?')}): {first['msg']}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not TOML: {error}") from None
