@@ -1,0 +1,67 @@
+"""How much may be sent to an address that has not answered.
+
+A request's source address is easily forged, and a reply is larger than a request. So an address
+gets at most three datagrams until it has acknowledged one, whatever is asked in its name and from
+however many ports. RFC 9000 section 8.1 has the same idea.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+__all__ = ["ReplyBudget"]
+
+
+class ReplyBudget:
+    """Counts the datagrams sent to each address since it last answered.
+
+    An address that answered is trusted for ``trust`` seconds. One that did not is forgiven after
+    ``forgive`` seconds: a node whose link was down must get another chance, since firmware asks
+    for half a minute. At most ``remembered`` addresses are kept of each kind, the newest.
+    """
+
+    def __init__(
+        self,
+        *,
+        datagrams: int = 3,
+        forgive: float = 15.0,
+        trust: float = 600.0,
+        remembered: int = 16384,
+    ) -> None:
+        self._datagrams = datagrams
+        self._forgive = forgive
+        self._trust = trust
+        self._remembered = remembered
+        self._spent: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._trusted: OrderedDict[str, float] = OrderedDict()
+
+    def spend(self, address: str, now: float) -> bool:
+        """Return whether one more datagram may go to ``address``, and count it if so."""
+        if self._is_trusted(address, now):
+            return True
+        sent, since = self._spent.get(address, (0, now))
+        if now - since >= self._forgive:
+            sent, since = 0, now
+            self._spent.pop(address, None)
+        if sent >= self._datagrams:
+            return False
+        self._spent[address] = (sent + 1, since)
+        if len(self._spent) > self._remembered:
+            self._spent.popitem(last=False)
+        return True
+
+    def answered(self, address: str, now: float) -> bool:
+        """Note an acknowledgement from ``address``; return whether its budget had been used up."""
+        sent, _ = self._spent.pop(address, (0, now))
+        self._trusted[address] = now
+        self._trusted.move_to_end(address)
+        if len(self._trusted) > self._remembered:
+            self._trusted.popitem(last=False)
+        return sent >= self._datagrams
+
+    def _is_trusted(self, address: str, now: float) -> bool:
+        since = self._trusted.get(address)
+        if since is not None and now - since < self._trust:
+            return True
+        self._trusted.pop(address, None)
+        return False

@@ -1,0 +1,318 @@
+"""The TFTP server without its socket: requests to transfers, within bounds.
+
+It decides who is served, how many at once and how much may be sent to whom; what one transfer
+sends is :mod:`bootserve.wire.tftp_transfer`'s. No I/O: a datagram and the time in, datagrams out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from bootserve.errors import BootserveError, NotFound, PacketError, Refused, Unavailable
+from bootserve.servers.tftp_budget import ReplyBudget
+from bootserve.wire.tftp_options import Limits, negotiate
+from bootserve.wire.tftp_packets import Error, ErrorCode, Request, ack_block, parse
+from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
+
+__all__ = ["Client", "Lookup", "Outgoing", "TftpEngine", "TftpEvent", "TftpEventKind"]
+
+Client: TypeAlias = tuple[str, int]
+"""An IPv4 address and a UDP port."""
+
+Outgoing: TypeAlias = tuple[bytes, Client]
+"""A datagram and where it goes."""
+
+Lookup: TypeAlias = Callable[[str], bytes]
+"""From a file's name to its content; raises NotFound, or another BootserveError."""
+
+_SWEEP = 0.1
+"""Seconds between two looks at all deadlines, while there are transfers: one pass over some
+thousand objects costs less than a timer that is moved at each ACK."""
+
+_NOTHING: tuple[Outgoing, ...] = ()
+
+
+class TftpEventKind(StrEnum):
+    """What happened. ``probed``: the client asked for the file's size and went, as EDK2 does."""
+
+    STARTED = "started"
+    PROBED = "probed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class TftpEvent:
+    """One line for the log.
+
+    ``filename`` is printable ASCII, whatever the client sent. ``bytes_sent`` counts the bytes of
+    the file that the client acknowledged; ``seconds`` is the time since the request.
+    """
+
+    kind: TftpEventKind
+    client: Client
+    filename: str = ""
+    bytes_sent: int = 0
+    seconds: float = 0.0
+    blksize: int = 0
+    windowsize: int = 0
+    retransmissions: int = 0
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Session:
+    """A transfer, and what its events say."""
+
+    request: Request
+    transfer: ReadTransfer
+    started: float
+    answered: bool = False
+
+
+class TftpEngine:
+    """Serves what ``lookup`` knows, read-only, to any number of clients.
+
+    ``lookup`` should return the same object for the same content, or transfers do not share it.
+    ``max_transfers`` bounds the transfers under way: when it is reached, the oldest that was never
+    answered gives way, and when all were answered the request is refused as busy.
+    ``max_per_address`` bounds those of one address.
+    """
+
+    def __init__(
+        self,
+        *,
+        lookup: Lookup,
+        on_event: Callable[[TftpEvent], None],
+        limits: Limits,
+        max_transfers: int = 4096,
+        max_per_address: int = 1024,
+    ) -> None:
+        self._lookup = lookup
+        self._on_event = on_event
+        self._limits = limits
+        self._max_transfers = max_transfers
+        self._max_per_address = max_per_address
+        self._sessions: dict[Client, _Session] = {}
+        # In order of their requests: the first is the oldest.
+        self._unanswered: dict[Client, None] = {}
+        self._per_address: Counter[str] = Counter()
+        self._budget = ReplyBudget()
+        self._sweep_at = 0.0
+
+    def __len__(self) -> int:
+        """How many transfers are under way."""
+        return len(self._sessions)
+
+    def receive(self, data: bytes, client: Client, now: float) -> Sequence[Outgoing]:
+        """Take a datagram and return those to send. Whatever the bytes are, nothing is raised."""
+        block = ack_block(data)
+        if block < 0:
+            return self._receive_other(data, client, now)
+        session = self._sessions.get(client)
+        if session is None:
+            return _NOTHING
+        transfer = session.transfer
+        replies = [(reply, client) for reply in transfer.acknowledge(block, now)]
+        if transfer.finished:
+            self._finish(client, session, now)
+        elif transfer.answered and not session.answered:
+            replies.extend(self._first_answer(client, session, now))
+        return replies
+
+    def timer(self) -> float | None:
+        """Return when to call :meth:`handle_timer`, or None while nothing is under way."""
+        return self._sweep_at if self._sessions else None
+
+    def handle_timer(self, now: float) -> Sequence[Outgoing]:
+        """Return the retransmissions that are due; transfers without hope are ended."""
+        self._sweep_at = now + _SWEEP
+        outgoing: list[Outgoing] = []
+        due = [item for item in self._sessions.items() if item[1].transfer.deadline <= now]
+        for client, session in due:
+            replies = session.transfer.handle_timer(now)
+            if session.transfer.finished:
+                self._finish(client, session, now)
+            elif session.transfer.answered or self._budget.spend(client[0], now):
+                outgoing.extend((reply, client) for reply in replies)
+        return outgoing
+
+    def abort(self, client: Client, detail: str, now: float) -> None:
+        """End the transfer to ``client``, if there is one: nothing can be sent there."""
+        session = self._sessions.get(client)
+        if session is not None:
+            session.transfer.fail(detail)
+            self._finish(client, session, now)
+
+    def close(self, now: float) -> Sequence[Outgoing]:
+        """End every transfer; the clients that answered are told."""
+        outgoing: list[Outgoing] = []
+        farewell = Error(ErrorCode.UNDEFINED, "the server is stopping").to_bytes()
+        for client, session in list(self._sessions.items()):
+            if session.answered:
+                outgoing.append((farewell, client))
+            self.abort(client, "the server is stopping", now)
+        return outgoing
+
+    def _receive_other(self, data: bytes, client: Client, now: float) -> Sequence[Outgoing]:
+        try:
+            packet = parse(data)
+        except PacketError as error:
+            # Only what meant to be a request is answered; two servers that answered garbage with
+            # ERROR could keep each other busy for ever.
+            if data[:2] in (b"\0\1", b"\0\2"):
+                return self._refuse(client, "", error, now)
+            return _NOTHING
+        if isinstance(packet, Request):
+            return self._receive_request(packet, client, now)
+        session = self._sessions.get(client)
+        if session is not None:
+            session.transfer.receive(packet, now)
+            if session.transfer.finished:
+                self._finish(client, session, now)
+        return _NOTHING
+
+    def _receive_request(self, request: Request, client: Client, now: float) -> Sequence[Outgoing]:
+        session = self._sessions.get(client)
+        if session is not None and session.request == request:
+            return self._greet(client, session, session.transfer.request_again, now)
+        self.abort(client, "the client sent another request from the same port", now)
+        try:
+            self._admit(request)
+            content = self._find(request.filename)
+            self._make_room(client, now)
+        except BootserveError as error:
+            return self._refuse(client, request.filename, error, now)
+        return self._begin(request, content, client, now)
+
+    def _begin(
+        self, request: Request, content: bytes, client: Client, now: float
+    ) -> Sequence[Outgoing]:
+        terms = negotiate(request.options, len(content), self._limits)
+        session = _Session(request, ReadTransfer(content, terms, now), now)
+        if not self._sessions:
+            self._sweep_at = now + _SWEEP
+        self._sessions[client] = session
+        self._unanswered[client] = None
+        self._per_address[client[0]] += 1
+        self._report(TftpEventKind.STARTED, client, session, now)
+        return self._greet(client, session, session.transfer.start, now)
+
+    def _greet(
+        self,
+        client: Client,
+        session: _Session,
+        reply: Callable[[float], Sequence[bytes]],
+        now: float,
+    ) -> Sequence[Outgoing]:
+        """Send a first reply when the address may still be sent one; :meth:`_first_answer` does it
+        later otherwise."""
+        if not session.answered and not self._budget.spend(client[0], now):
+            return _NOTHING
+        return [(datagram, client) for datagram in reply(now)]
+
+    def _first_answer(self, client: Client, session: _Session, now: float) -> list[Outgoing]:
+        """Note that the address answers; greet its other clients, who had to wait for that."""
+        session.answered = True
+        self._unanswered.pop(client, None)
+        if not self._budget.answered(client[0], now):
+            return []
+        waiting = [other for other in self._unanswered if other[0] == client[0]]
+        return [
+            (reply, other)
+            for other in waiting
+            for reply in self._sessions[other].transfer.request_again(now)
+        ]
+
+    @staticmethod
+    def _admit(request: Request) -> None:
+        """Raise Refused for a request that no file could satisfy."""
+        if request.write:
+            raise Refused("this server is read-only")
+        if request.mode != "octet":
+            # tftp-hpa asks for netascii unless told otherwise. Every file here is binary: a
+            # converted NBP is broken at any client that does not convert it back, so better a
+            # sentence than a wrong byte.
+            raise Refused("only mode octet (binary) is served")
+
+    def _find(self, filename: str) -> bytes:
+        """Return the content of the file that is meant by ``filename``."""
+        if not filename.isascii() or not filename.isprintable():
+            raise Refused("the file name is not printable ASCII")
+        if ".." in filename.replace("\\", "/").split("/"):
+            raise Refused("the file name leads out of the served files")
+        # Firmware that takes the server's root for a directory asks for /NAME or ./NAME.
+        names = dict.fromkeys((filename, filename.lstrip("/"), filename.removeprefix("./")))
+        for name in filter(None, names):
+            try:
+                return self._lookup(name)
+            except NotFound:
+                continue
+            except OSError as error:
+                raise Unavailable("the file cannot be read now", hint=str(error)) from error
+        raise NotFound("no such file")
+
+    def _make_room(self, client: Client, now: float) -> None:
+        """Raise Unavailable when no further transfer may be begun for ``client``."""
+        if self._per_address[client[0]] >= self._max_per_address:
+            raise Unavailable("busy: too many transfers to this address")
+        if len(self._sessions) < self._max_transfers:
+            return
+        oldest = next(iter(self._unanswered), None)
+        if oldest is None:
+            raise Unavailable("busy: too many transfers")
+        self.abort(oldest, "never answered, and gave way to a newer request", now)
+
+    def _refuse(
+        self, client: Client, filename: str, error: BootserveError, now: float
+    ) -> Sequence[Outgoing]:
+        detail = f"{error} ({error.hint})" if error.hint else str(error)
+        self._on_event(
+            TftpEvent(TftpEventKind.REFUSED, client, _printable(filename), detail=detail)
+        )
+        if not self._budget.spend(client[0], now):
+            return _NOTHING
+        return ((Error(error.tftp_code, _printable(str(error))).to_bytes(), client),)
+
+    def _finish(self, client: Client, session: _Session, now: float) -> None:
+        del self._sessions[client]
+        self._unanswered.pop(client, None)
+        self._per_address[client[0]] -= 1
+        if not self._per_address[client[0]]:
+            del self._per_address[client[0]]
+        if session.transfer.answered and not session.answered:
+            self._budget.answered(client[0], now)
+        self._report(_outcome(session), client, session, now)
+
+    def _report(self, kind: TftpEventKind, client: Client, session: _Session, now: float) -> None:
+        transfer = session.transfer
+        self._on_event(
+            TftpEvent(
+                kind,
+                client,
+                _printable(session.request.filename),
+                transfer.bytes_acknowledged,
+                now - session.started,
+                transfer.terms.blksize,
+                transfer.terms.windowsize,
+                transfer.retransmissions,
+                transfer.detail,
+            )
+        )
+
+
+def _outcome(session: _Session) -> TftpEventKind:
+    transfer = session.transfer
+    if transfer.state is TransferState.COMPLETED:
+        return TftpEventKind.COMPLETED
+    return TftpEventKind.PROBED if transfer.probed else TftpEventKind.FAILED
+
+
+def _printable(text: str) -> str:
+    """Return the first 128 characters of ``text``, escaped: harmless to a terminal or a log."""
+    return text[:128].encode("unicode_escape").decode("ascii")

@@ -1,0 +1,263 @@
+"""One TFTP read transfer, the sending side, without I/O: acknowledgements in, datagrams out.
+
+RFC 1350 (lock-step), 1123 section 4.2.3.1 (no Sorcerer's Apprentice), 2347 (OACK) and 7440
+(windows). Time is a parameter, in seconds of any monotonic clock. The states::
+
+    GREETING ──ACK of the first reply──▶ SENDING ──ACK of the last block──▶ COMPLETED
+        │                                   │
+        └───────────ERROR, or no answer─────┴──▶ FAILED
+
+Blocks are counted from 1 without wrapping; the 16 bits on the wire are mapped onto the window,
+which is far smaller than 65,536, so files of any length are served (the number after 65,535 is 0,
+as EDK2, iPXE, curl and tftp-hpa count).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from bootserve.wire.tftp_options import Terms
+from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Packet
+
+__all__ = ["ReadTransfer", "TransferState"]
+
+_HEADER = struct.Struct("!HH")
+_DATA = 3
+_WRAP = 0x10000
+_NOTHING: tuple[bytes, ...] = ()
+
+_UNANSWERED_RETRANSMISSIONS = 2
+"""How often the first reply is sent again before the client answered: TFTP must not amplify."""
+_FIRST_INTERVAL = 1.0
+_LEAST_INTERVAL = 0.25
+_GREATEST_INTERVAL = 8.0
+_PATIENCE = 30.0
+"""Seconds without progress after which a transfer is given up, or twice the client's timeout."""
+_RESET = 1.0
+"""Seconds of silence that a node which was reset, and asks again, has at least behind it."""
+
+
+class TransferState(Enum):
+    """Where a transfer stands."""
+
+    GREETING = auto()
+    SENDING = auto()
+    COMPLETED = auto()
+    FAILED = auto()
+
+
+class ReadTransfer:
+    """Sends ``content`` in blocks to one client, on ``terms``.
+
+    Every method that takes ``now`` returns the datagrams to send, in order. ``deadline`` is when
+    :meth:`handle_timer` wants to be called. ``answered`` is whether the client acknowledged
+    anything yet. ``detail`` says why the transfer failed, and ``probed`` that it failed as a size
+    probe does: EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR.
+    """
+
+    __slots__ = (
+        "_acked",
+        "_content",
+        "_count",
+        "_interval",
+        "_oack",
+        "_progress_at",
+        "_resent",
+        "_rolled_back",
+        "_rtt_greatest",
+        "_rtt_least",
+        "_sent",
+        "_sent_at",
+        "answered",
+        "deadline",
+        "detail",
+        "probed",
+        "retransmissions",
+        "state",
+        "terms",
+    )
+
+    def __init__(self, content: bytes, terms: Terms, now: float) -> None:
+        self.terms = terms
+        self.state = TransferState.GREETING
+        self.detail = ""
+        self.answered = False
+        self.probed = False
+        self.retransmissions = 0
+        self._content = content
+        self._count = len(content) // terms.blksize + 1
+        self._oack = OptionAck(terms.granted).to_bytes() if terms.granted else b""
+        self._acked = 0
+        self._sent = 0
+        self._rolled_back = False
+        self._resent = False
+        self._rtt_least = self._rtt_greatest = 0.0
+        self._sent_at = now
+        self._interval = self._base_interval()
+        self._progress_at = now
+        self.deadline = now + self._interval
+
+    @property
+    def bytes_acknowledged(self) -> int:
+        """How many bytes of the file the client has acknowledged."""
+        return min(self._acked * self.terms.blksize, len(self._content))
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to send or to wait for."""
+        return self.state in (TransferState.COMPLETED, TransferState.FAILED)
+
+    def start(self, now: float) -> Sequence[bytes]:
+        """Return the first reply: the OACK, or DATA 1 when no option was granted."""
+        self._sent_at = now
+        if self._oack:
+            return (self._oack,)
+        self._sent = 1
+        return (self._block(1),)
+
+    def receive(self, packet: Packet, now: float) -> Sequence[bytes]:
+        """Take a packet from the client. What is neither ACK nor ERROR is ignored."""
+        if isinstance(packet, Ack):
+            return self.acknowledge(packet.block, now)
+        if isinstance(packet, Error) and not self.finished:
+            self.probed = self.state is TransferState.GREETING and "tsize" in dict(
+                self.terms.granted
+            )
+            said = packet.message or "no message"
+            self.fail(f"the client ended it: error {packet.code}, {said[:100]}")
+        return _NOTHING
+
+    def acknowledge(self, block: int, now: float) -> Sequence[bytes]:
+        """Take an ACK of ``block`` (modulo 65,536)."""
+        if self.state is TransferState.GREETING:
+            return self._first_answer(block, now)
+        if self.state is not TransferState.SENDING:
+            return _NOTHING
+        ahead = (block - self._acked) % _WRAP
+        if ahead > self._sent - self._acked:
+            return _NOTHING
+        if not ahead:
+            return self._duplicate(now)
+        return self._advance(ahead, now)
+
+    def request_again(self, now: float) -> Sequence[bytes]:
+        """Take the same request once more, from the same address and port.
+
+        Before the first answer the client has missed the reply: it is sent again. Later, the
+        request is a late duplicate from the network when the transfer is in full swing, and is
+        ignored; after a silence it is a node that was reset and uses the same port again, as some
+        ROMs do: the transfer starts over.
+        """
+        if self.state is TransferState.SENDING:
+            if now - self._progress_at < _RESET:
+                return _NOTHING
+            self._start_over(now)
+        return _NOTHING if self.finished else self.start(now)
+
+    def handle_timer(self, now: float) -> Sequence[bytes]:
+        """Send again what is not acknowledged, or give up; nothing before ``deadline``."""
+        if self.finished or now < self.deadline:
+            return _NOTHING
+        if self._is_hopeless(now):
+            return _NOTHING
+        self.retransmissions += 1
+        self._resent = True
+        self._interval = min(self._interval * 2, max(_GREATEST_INTERVAL, self._base_interval()))
+        self.deadline = min(now + self._interval, self._progress_at + self._patience())
+        if self.state is TransferState.GREETING:
+            return self.start(now)
+        return self._send_window(now)
+
+    def fail(self, detail: str) -> None:
+        """End the transfer without completing it."""
+        self.state = TransferState.FAILED
+        self.detail = detail
+
+    def _is_hopeless(self, now: float) -> bool:
+        """Fail the transfer, and say so, when another retransmission is not worth it."""
+        if self.state is TransferState.GREETING:
+            if self.retransmissions >= _UNANSWERED_RETRANSMISSIONS:
+                self.fail("the client never answered")
+        elif now >= self._progress_at + self._patience():
+            last = self._sent == self._count
+            self.fail("the last block was never acknowledged" if last else "the client fell silent")
+        return self.finished
+
+    def _first_answer(self, block: int, now: float) -> Sequence[bytes]:
+        expected = 0 if self._oack else 1
+        if block != expected:
+            return _NOTHING
+        self.answered = True
+        self.state = TransferState.SENDING
+        return self._advance(expected, now)
+
+    def _start_over(self, now: float) -> None:
+        self.state = TransferState.GREETING
+        self._acked = self._sent = self.retransmissions = 0
+        self._interval = self._base_interval()
+        self._progress_at = now
+        self.deadline = now + self._interval
+
+    def _advance(self, ahead: int, now: float) -> Sequence[bytes]:
+        """Go on behind ``ahead`` more blocks; those sent after them are lost (RFC 7440, 4)."""
+        if not self._resent and self._acked + ahead == self._sent:
+            elapsed = now - self._sent_at
+            self._rtt_least = min(self._rtt_least or elapsed, elapsed)
+            self._rtt_greatest = max(self._rtt_greatest, elapsed)
+        self._acked += ahead
+        if self._acked == self._count:
+            self.state = TransferState.COMPLETED
+            return _NOTHING
+        self._rolled_back = False
+        self._resent = False
+        self._interval = self._base_interval()
+        self.deadline = now + self._interval
+        self._progress_at = now
+        return self._send_window(now)
+
+    def _duplicate(self, now: float) -> Sequence[bytes]:
+        """An ACK of the block before the window, once more.
+
+        In lock-step it is never answered with DATA (RFC 1123 section 4.2.3.1). With a window it
+        also is how a client says that the window's first block is lost (RFC 7440 section 4). A
+        genuine one cannot come sooner after the window than a round trip, and one is enough: a
+        copy from the network that was answered would double every window to the end of the file.
+        """
+        elapsed = now - self._sent_at
+        early = elapsed <= 0 or elapsed < self._rtt_least
+        if self.terms.windowsize == 1 or self._rolled_back or early:
+            return _NOTHING
+        self._rolled_back = True
+        self._resent = True
+        self.retransmissions += 1
+        return self._send_window(now)
+
+    def _send_window(self, now: float) -> Sequence[bytes]:
+        first = self._acked + 1
+        self._sent = min(self._acked + self.terms.windowsize, self._count)
+        self._sent_at = now
+        if self._sent == first:
+            return (self._block(first),)
+        return [self._block(n) for n in range(first, self._sent + 1)]
+
+    def _block(self, number: int) -> bytes:
+        start = (number - 1) * self.terms.blksize
+        payload = self._content[start : start + self.terms.blksize]
+        return _HEADER.pack(_DATA, number % _WRAP) + payload
+
+    def _base_interval(self) -> float:
+        """Seconds to the first retransmission.
+
+        The client's own timeout when it named one (RFC 2349). Otherwise four times the slowest
+        round trip seen, since on a lossy link a second for each lost block makes minutes.
+        """
+        if self.terms.timeout is not None:
+            return float(self.terms.timeout)
+        if not self._rtt_greatest:
+            return _FIRST_INTERVAL
+        return min(_FIRST_INTERVAL, max(_LEAST_INTERVAL, 4 * self._rtt_greatest))
+
+    def _patience(self) -> float:
+        return max(_PATIENCE, 2.0 * (self.terms.timeout or 0))
