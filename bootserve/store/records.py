@@ -7,7 +7,8 @@ seconds since the epoch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -154,7 +155,6 @@ _TYPES: Mapping[str, type[Any]] = {
 }
 _NAMES = {kind: tuple(f.name for f in dataclasses.fields(_TYPES[kind])) for kind in _TYPES}
 _PHASES = frozenset(Phase)
-_PLAIN: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int)}
 
 
 def record_to_dict(record: JournalRecord) -> dict[str, Any]:
@@ -168,31 +168,60 @@ def record_to_dict(record: JournalRecord) -> dict[str, Any]:
     return data
 
 
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    expected = _PLAIN[str(field.type)]
-    if not isinstance(value, expected) or isinstance(value, bool):
-        raise InvalidInput(f"a journal record's {field.name} is not a {field.type}")
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if value.isascii() and "\0" not in value:
+        return value
+    # A node's words may hold what no database takes: lone surrogates, NUL.
+    return value.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+        raise TypeError
     return value
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise TypeError from None
+    return number if math.isfinite(number) else 0.0
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {"str": _text, "int": _integer, "float": _seconds}
+
+
+_FIELDS = {
+    kind: {f.name: _READERS[str(f.type)] for f in dataclasses.fields(known)}
+    for kind, known in _TYPES.items()
+}
 
 
 def record_from_dict(data: Any) -> JournalRecord:
     """Return the record that ``data`` describes.
 
     Fields that this version does not know are left out, so that a journal written by a later
-    version can be read. Raises InvalidInput for an unknown kind, a missing or ill-typed field,
-    and a phase that does not exist.
+    version can be read; characters that no database takes become ``?``, and a time that is no
+    number 0. Raises InvalidInput for an unknown kind, a missing or ill-typed field, and a phase
+    that does not exist.
     """
     known = _TYPES.get(str(data.get("kind"))) if isinstance(data, dict) else None
     if known is None:
         raise InvalidInput("a journal record is of no known kind")
-    fields = dataclasses.fields(known)
-    values = {f.name: _checked(f, data[f.name]) for f in fields if f.name in data}
-    if "phase" in values and values["phase"] not in _PHASES:
-        raise InvalidInput(f"a journal record names no phase: {values['phase'][:40]!r}")
     try:
+        values = {
+            name: read(data[name]) for name, read in _FIELDS[known.kind].items() if name in data
+        }
+        if values.get("phase", Phase.UP) not in _PHASES:
+            raise InvalidInput(f"a journal record names no phase: {values['phase'][:40]!r}")
         record: JournalRecord = known(**values)
     except TypeError:
-        raise InvalidInput(f"a {known.kind} record of the journal lacks a field") from None
+        raise InvalidInput(
+            f"a {known.kind} record of the journal lacks a field or has a wrong one"
+        ) from None
     return record
 
 

@@ -1,0 +1,148 @@
+"""The SQL database: opening it, bringing its schema up to date, and its transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError as BadUrl
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import IntegrityError as ConstraintViolated
+
+from bootserve.errors import BootserveError, Conflict, InvalidInput, StorageFull, Unavailable
+from bootserve.store import tables
+from bootserve.store.dialect import WRITE, prepare_engine
+
+__all__ = ["Database", "sqlite_url"]
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of the SQLite database in the file at ``path``."""
+    return f"sqlite:///{path.absolute()}"
+
+
+class Database:
+    """An open database whose schema is the newest. Its methods block: use it in one thread."""
+
+    def __init__(self, engine: Engine, site_id: str) -> None:
+        self._engine = engine
+        self._site_id = site_id
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the database at ``url`` (SQLAlchemy's notation) and upgrade its schema.
+
+        Raises InvalidInput for a URL that cannot be used, Conflict for a schema newer than this
+        version knows, StorageFull or Unavailable when the database cannot be read or written.
+        """
+        try:
+            engine = create_engine(make_url(url))
+        except (BadUrl, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise InvalidInput(f"the database URL cannot be used: {error}") from None
+        if engine.dialect.name not in ("sqlite", "postgresql") or not engine.url.database:
+            raise InvalidInput(
+                "the database URL names neither a SQLite file nor a PostgreSQL database",
+                hint="Write sqlite:////path/to/file.sqlite.",
+            )
+        prepare_engine(engine)
+        try:
+            with _write(engine) as connection:
+                _upgrade(connection)
+                site_id = _ensure_first_rows(connection)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, site_id)
+
+    @property
+    def site_id(self) -> str:
+        """The random name of this installation: 32 hex digits, made with the database."""
+        return self._site_id
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database; raises Unavailable."""
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def write(self) -> contextlib.AbstractContextManager[Connection]:
+        """A transaction that commits at the end of the block, or undoes everything on an error.
+
+        Raises StorageFull or Unavailable when the database cannot take it.
+        """
+        return _write(self._engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _write(engine: Engine) -> Iterator[Connection]:
+    with (
+        _translated(),
+        engine.connect().execution_options(**{WRITE: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise _as_ours(error) from error
+
+
+def _as_ours(error: DBAPIError) -> BootserveError:
+    text = str(error.orig)
+    if isinstance(error, ConstraintViolated):
+        return Conflict(f"another writer was first: {text}")
+    if "disk is full" in text or "No space left" in text:
+        return StorageFull("the database has no room left", hint="Free space on its disk.")
+    return Unavailable(f"the database cannot be used: {text}")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise Conflict(
+            f"the database has the schema {current}, newer than this bootserve "
+            f"(which knows up to {scripts.get_current_head()})",
+            hint="Start the version that wrote it, or a later one.",
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _ensure_first_rows(connection: Connection) -> str:
+    """Give a new database its site id and revision 0; return the site id."""
+    found = connection.execute(select(tables.site.c.id)).scalar()
+    if found is not None:
+        return str(found)
+    site_id = uuid.uuid4().hex
+    connection.execute(insert(tables.site).values(id=site_id))
+    connection.execute(
+        insert(tables.revision).values(
+            number=0, at=time.time(), author="bootserve", message="initial"
+        )
+    )
+    return site_id

@@ -1,0 +1,193 @@
+"""Generations: their numbers, their manifests, and who uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
+
+from bootserve.errors import Conflict, IntegrityError, NotFound
+from bootserve.model.desired import Scope, ScopeKind
+from bootserve.model.generation import Generation, GenerationRef, Manifest, parse_manifest
+from bootserve.store import tables
+from bootserve.store.database import Database
+from bootserve.store.desired import latest_revision
+
+__all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore"]
+
+KEPT_REVISIONS = 10
+"""A generation that a pin of one of so many last revisions names cannot be removed."""
+
+KEPT_SECONDS = 3600.0
+"""Nor can one that a node booted so recently: the node may still be fetching it."""
+
+_T = tables.generation
+
+
+class GenerationStore:
+    """Generations by image and number. Its methods block: use it in the database's thread.
+
+    Every method raises Unavailable when the database is away.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, manifest: Manifest, *, at: float, by: str) -> tuple[Generation, bool]:
+        """Return the generation that ``manifest`` is, and whether it is a new one.
+
+        A digest that is known keeps its number; if its generation was removed it is one again,
+        since its artifacts have just been imported. Otherwise it gets the number after the highest
+        that its image ever had. ``at`` is in seconds since the epoch; its artifacts must be in the
+        artifact store before.
+        """
+        with self._database.write() as connection:
+            known = _by_digest(connection, manifest.digest)
+            if known is not None:
+                connection.execute(
+                    update(_T).where(_T.c.digest == manifest.digest).values(removed_at=None)
+                )
+                return _get(connection, known.ref), False
+            highest = select(func.max(_T.c.number)).where(_T.c.image == manifest.image)
+            number = (connection.execute(highest).scalar() or 0) + 1
+            connection.execute(
+                insert(_T).values(
+                    image=manifest.image,
+                    number=number,
+                    digest=manifest.digest,
+                    manifest=manifest.to_bytes(),
+                    imported_at=at,
+                    imported_by=by,
+                )
+            )
+            return _get(connection, GenerationRef(manifest.image, number)), True
+
+    def get(self, ref: GenerationRef) -> Generation:
+        """Return a generation, a removed one too; raises NotFound."""
+        with self._database.read() as connection:
+            return _get(connection, ref)
+
+    def by_digest(self, digest: str) -> Generation | None:
+        """Return the generation whose manifest has ``digest``, a removed one too, or None."""
+        with self._database.read() as connection:
+            return _by_digest(connection, digest)
+
+    def list(
+        self, image: str | None = None, *, include_removed: bool = False
+    ) -> Sequence[Generation]:
+        """Return the generations of ``image``, or of all images, by image and number."""
+        query = select(_T).order_by(_T.c.image, _T.c.number)
+        if image is not None:
+            query = query.where(_T.c.image == image)
+        if not include_removed:
+            query = query.where(_T.c.removed_at.is_(None))
+        with self._database.read() as connection:
+            return [_generation(row) for row in connection.execute(query)]
+
+    def users(self, ref: GenerationRef, now: float) -> Sequence[str]:
+        """Return why ``ref`` cannot be removed at ``now`` (epoch seconds), a line a reason.
+
+        Empty when nothing uses it. Boots that are still in the journal do not count: apply them
+        first. Raises NotFound.
+        """
+        with self._database.read() as connection:
+            _get(connection, ref)
+            return _users(connection, ref, now)
+
+    def remove(self, ref: GenerationRef, *, at: float) -> Sequence[str]:
+        """Mark ``ref`` as removed and return the digests of artifacts that nothing needs any more.
+
+        Its manifest and number are kept. Removing a removed one has no effect but to name its
+        artifacts again, so that a deletion that was interrupted can be finished. ``at`` is in
+        seconds since the epoch. Raises NotFound, and Conflict when it is in use, saying by what.
+        """
+        with self._database.write() as connection:
+            generation = _get(connection, ref)
+            used = _users(connection, ref, at)
+            if used:
+                raise Conflict(
+                    f"{ref} is in use: {'; '.join(used)}",
+                    hint="Pin another generation there, or wait until it is out of use.",
+                )
+            if generation.removed_at is None:
+                match = (_T.c.image == ref.image, _T.c.number == ref.number)
+                connection.execute(update(_T).where(*match).values(removed_at=at))
+            mine = {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
+            return sorted(mine - _needed(connection))
+
+    def needed_artifacts(self) -> frozenset[str]:
+        """Return the digests of all artifacts of generations that are not removed."""
+        with self._database.read() as connection:
+            return frozenset(_needed(connection))
+
+
+def _generation(row: Row[Any]) -> Generation:
+    manifest = parse_manifest(row.manifest)
+    if manifest.digest != row.digest:
+        raise IntegrityError(f"the stored manifest of {row.image}@{row.number} has changed")
+    return Generation(
+        ref=GenerationRef(row.image, row.number),
+        digest=row.digest,
+        manifest=manifest,
+        imported_at=row.imported_at,
+        imported_by=row.imported_by,
+        removed_at=row.removed_at,
+    )
+
+
+def _get(connection: Connection, ref: GenerationRef) -> Generation:
+    query = select(_T).where(_T.c.image == ref.image, _T.c.number == ref.number)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no generation {ref}")
+    return _generation(row)
+
+
+def _by_digest(connection: Connection, digest: str) -> Generation | None:
+    row = connection.execute(select(_T).where(_T.c.digest == digest)).one_or_none()
+    return None if row is None else _generation(row)
+
+
+def _needed(connection: Connection) -> set[str]:
+    rows = connection.execute(select(_T).where(_T.c.removed_at.is_(None)))
+    return {a.sha256 for row in rows for a in _generation(row).manifest.artifacts.values()}
+
+
+def _users(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:
+    return [*_pins(connection, ref), *_recent_boots(connection, ref, now)]
+
+
+def _pins(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+    t = tables.pin
+    latest = latest_revision(connection).number
+    oldest = max(0, latest - KEPT_REVISIONS + 1)
+    query = (
+        select(t)
+        .where(t.c.image == ref.image, t.c.number == ref.number)
+        .where(or_(t.c.until.is_(None), t.c.until > oldest))
+        .order_by(t.c.since.desc(), t.c.scope_kind, t.c.scope_name)
+    )
+    reasons = []
+    for row in connection.execute(query):
+        scope = Scope(ScopeKind(row.scope_kind), row.scope_name)
+        if row.until is None:
+            reasons.append(f"pin {scope} (now)")
+        else:
+            reasons.append(f"pin {scope} (of revision {row.until - 1}, one of the last 10)")
+    return reasons
+
+
+def _recent_boots(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:
+    t = tables.boot
+    query = (
+        select(t.c.node, func.max(t.c.minted_at).label("at"))
+        .where(t.c.image == ref.image, t.c.number == ref.number)
+        .where(t.c.minted_at > now - KEPT_SECONDS)
+        .group_by(t.c.node)
+        .order_by(t.c.node)
+    )
+    return [
+        f"node {row.node} booted it {max(0, round((now - row.at) / 60))} min ago"
+        for row in connection.execute(query)
+    ]

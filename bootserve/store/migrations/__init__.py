@@ -1,0 +1,1 @@
+"""Alembic's migrations; ``Database.open`` runs them."""
