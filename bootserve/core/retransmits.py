@@ -1,8 +1,8 @@
 """Tells from a client's retransmissions that our offers do it no good.
 
 A UEFI client that finds no usable pair of offers (an address from the DHCP server, a boot program
-from us) says nothing: it repeats its DISCOVER with the same xid, at 0, 4, 12 and 28 s (EDK2), sends
-no REQUEST, and gives up. From outside that pattern is all there is to see.
+from us) says nothing: it repeats its DISCOVER with the same xid, at 0, 4, 12 and 28 s (EDK2) or 0,
+1, 3 and 7 s (iPXE), sends no REQUEST, and gives up. From outside that is all there is to see.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from bootserve.model.names import Mac
 __all__ = ["NoUsableOffers", "RetransmitTracker"]
 
 _REPEATS: Final = 3
-_SPAN: Final = 10.0
-"""Seconds from the first DISCOVER: EDK2's third comes at 12, while iPXE, which waits 2 s for a
-proxy with its timer running, sends three within 7."""
+_SPAN: Final = 6.5
+"""Seconds from the first DISCOVER. EDK2's third comes at 12; iPXE repeats at 1, 3 and 7 s and then
+gives up, while a healthy one, which waits 2 s for a proxy, may repeat at 1 and 3."""
+_PAUSE: Final = 45.0
+"""Seconds after which a DISCOVER begins another exchange, whatever its xid: EDK2's longest window
+is 32 s, and iPXE under UEFI uses one and the same xid at every boot of a machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class NoUsableOffers:
 class _Waiting:
     xid: int
     times: tuple[float, ...]
+    last: float
     told: bool = False
 
 
@@ -58,18 +62,18 @@ class RetransmitTracker:
     def offered(self, mac: Mac, xid: int, now: float) -> NoUsableOffers | None:
         """Take note of a DISCOVER that was answered at ``now`` (seconds, monotonic).
 
-        Returns the diagnosis once for each xid, when it is due.
+        Returns the diagnosis when it is due, once for each exchange.
         """
         waiting = self._waiting.pop(mac, None)
-        if waiting is None or waiting.xid != xid:
-            self._remember(mac, _Waiting(xid, (now,)))
+        if waiting is None or waiting.xid != xid or now - waiting.last > _PAUSE:
+            self._remember(mac, _Waiting(xid, (now,), now))
             return None
         if waiting.told:
-            self._remember(mac, waiting)
+            self._remember(mac, replace(waiting, last=now))
             return None
         times = (*waiting.times[:15], now)  # a flood must not grow it
         due = len(times) >= _REPEATS and now - times[0] >= _SPAN
-        self._remember(mac, replace(waiting, times=times, told=due))
+        self._remember(mac, replace(waiting, times=times, last=now, told=due))
         return NoUsableOffers(mac, xid, tuple(t - times[0] for t in times)) if due else None
 
     def requested(self, mac: Mac) -> None:

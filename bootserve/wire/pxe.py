@@ -61,7 +61,7 @@ _IPXE_EFI: Final = 0x24
 _IPXE_BUS_ID: Final = 0xB1
 _IPXE_VERSION: Final = 0xEB
 
-_NO_UUID: Final = "0" * 32
+_NO_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 _RASPBERRY_PI: Final = frozenset(
     bytes.fromhex(oui)
@@ -122,7 +122,8 @@ class PxeClient:
     """A network-boot client, as one of its packets describes it.
 
     ``vendor_class`` is option 60 as sent; ``arch_codes`` option 93 (16-bit numbers, one as a
-    rule); ``uuid`` option 97 as text, empty when absent or all zero; ``undi`` the version in
+    rule); ``uuid`` option 97 as the machine's labels and dmidecode write it, empty
+    when absent or all zero; ``undi`` the version in
     option 94 (``3.16``), empty when absent; ``features`` is None when there is no option 175;
     ``boot_item`` is the value of 43.71, empty when absent.
     """
@@ -233,10 +234,10 @@ def _uuid(value: bytes) -> str:
         return ""
     if len(value) != 17 or value[0] != 0:
         raise PacketError("option 97 (client UUID) is not 17 bytes of type 0")
-    digits = value[1:].hex()
-    if digits == _NO_UUID:
-        return ""
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    # EDK2 and iPXE send SMBIOS' bytes, whose first three fields are little-endian.
+    fields = value[4:0:-1], value[6:4:-1], value[8:6:-1], value[9:11], value[11:]
+    text = "-".join([part.hex() for part in fields])
+    return "" if text == _NO_UUID else text
 
 
 def _undi(value: bytes) -> str:
