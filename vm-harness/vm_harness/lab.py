@@ -1,0 +1,262 @@
+"""The lab: the datacenter's DHCP server, bootserve and VMs on a network of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from vm_harness import registry
+from vm_harness.accel import Accelerator, choose_accelerator
+from vm_harness.capture import Capture
+from vm_harness.corrupt import Corruptor
+from vm_harness.dhcp import DhcpServer
+from vm_harness.errors import HarnessError
+from vm_harness.machine import Firmware, Machine, Nic
+from vm_harness.net import Namespace
+from vm_harness.reaper import Reaper
+from vm_harness.registry import LabState
+from vm_harness.relay import Damage, Rule
+from vm_harness.server import BootServer, default_command
+from vm_harness.topology import BRIDGE, INTERFACE, POOL, SERVER_ADDRESS, Topology
+from vm_harness.vm import Vm
+
+__all__ = ["Lab", "mac_for"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+def mac_for(name: str) -> str:
+    """Return a MAC address in QEMU's range that is always the same for ``name``."""
+    return "52:54:00:" + hashlib.sha256(name.encode()).digest()[:3].hex(":")
+
+
+class Lab:
+    """One lab; as a context manager it goes down at the end.
+
+    Made by :meth:`create`, or by :meth:`open` for one that ``vm-harness up`` left standing.
+    ``network`` holds its namespaces, ``dhcp`` is its DHCP server, ``servers`` and ``vms`` are the
+    bootserve processes and the VMs that this object made.
+    """
+
+    def __init__(self, state: LabState, *, reaper: Reaper | None = None) -> None:
+        self.state = state
+        self.network = Topology(state.id, state.directory)
+        self.dhcp = DhcpServer(self.network.dhcp, INTERFACE, state.directory)
+        self.accelerator = Accelerator(state.accelerator)
+        self.servers: list[BootServer] = []
+        self.vms: list[Vm] = []
+        self._reaper = reaper
+        self._dhcp_process: subprocess.Popen[bytes] | None = None
+        self._corruptor: Corruptor | None = None
+        self._stack = ExitStack()
+
+    @property
+    def id(self) -> str:
+        """Its id, unique on this machine."""
+        return self.state.id
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self.state.directory
+
+    # --- up and down ------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, *, accelerator: Accelerator | None = None) -> Lab:
+        """Make a lab owned by this process, with the DHCP server running.
+
+        It goes down with its owner, however that ends, unless :meth:`keep` is called. Without
+        ``accelerator``, KVM is probed. Raises HarnessError; what was begun is then undone.
+        """
+        state = registry.claim()
+        reaper = Reaper(state.id)
+        try:
+            state = replace(state, accelerator=str(accelerator or choose_accelerator()))
+            state.save()
+            lab = cls(state, reaper=reaper)
+            lab.network.build()
+            lab._dhcp_process = lab.dhcp.start(*POOL)
+        except BaseException:
+            registry.remove(state.id)
+            reaper.stand_down()
+            raise
+        return lab
+
+    @classmethod
+    def open(cls, lab_id: str = "") -> Lab:
+        """Return a lab that ``vm-harness up`` left standing; raises HarnessError."""
+        return cls(registry.find_lab(lab_id))
+
+    def keep(self) -> None:
+        """Let it stand after this process has ended, until ``vm-harness down``."""
+        self.state = self.state.keep()
+        if self._reaper:
+            self._reaper.stand_down()
+            self._reaper = None
+
+    def down(self) -> None:
+        """End everything in it and remove every trace; nothing happens the second time."""
+        for vm in self.vms:
+            vm.kill()
+        self._stack.close()
+        registry.remove(self.id)
+        for server in self.servers:
+            server.stop()
+        if self._dhcp_process:
+            self._dhcp_process.wait(10)
+        if self._reaper:
+            self._reaper.stand_down()
+            self._reaper = None
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    # --- virtual machines -------------------------------------------------------------------
+
+    def vm(
+        self,
+        name: str,
+        *,
+        mac: str = "",
+        firmware: Firmware = "bios",
+        memory: int = 768,
+        nic: Nic = "virtio-net-pci",
+        cpus: int = 1,
+        extra_macs: Sequence[str] = (),
+        disks: Sequence[str] = (),
+        watchdog: bool = False,
+        extra: Sequence[str] = (),
+    ) -> Vm:
+        """Return a new VM on the lab's network, off; see :class:`Machine` for its parts.
+
+        Without ``mac`` it gets the one that ``mac_for(name)`` gives. bootserve need not know it.
+        Raises HarnessError when the lab has a running VM of this name.
+        """
+        macs = (mac or mac_for(name), *extra_macs)
+        machine = Machine(
+            name, macs, firmware, memory, cpus, nic, tuple(disks), watchdog, tuple(extra)
+        )
+        directory = self._vm_directory(name)
+        vm = Vm(
+            machine,
+            switch=self.network.switch,
+            taps=tuple(self.network.add_tap() for _ in macs),
+            directory=directory,
+            accelerator=self.accelerator,
+            release=self._release,
+        )
+        self.vms.append(vm)
+        return vm
+
+    def find_vm(self, name: str) -> Vm:
+        """Return the VM of this name that another process started; raises HarnessError."""
+        if not _NAME.fullmatch(name):
+            raise HarnessError(f"{name!r} is not a usable name of a VM")
+        return Vm.load(
+            self.directory / "vms" / name,
+            switch=self.network.switch,
+            accelerator=self.accelerator,
+            release=self._release,
+        )
+
+    def vm_names(self) -> list[str]:
+        """Return the names of all VMs that have been started in it, by whatever process."""
+        return sorted(path.parent.name for path in self.directory.glob("vms/*/vm.json"))
+
+    def _vm_directory(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise HarnessError(f"{name!r} is not a usable name of a VM")
+        directory = self.directory / "vms" / name
+        if (directory / "vm.json").exists():
+            old = self.find_vm(name)
+            if old.running:
+                raise HarnessError(f"{name} is running already: vm-harness stop {name}")
+            self._release(old)
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            raise HarnessError(f"this lab has a VM {name!r} already") from None
+        return directory
+
+    def _release(self, vm: Vm) -> None:
+        for tap in vm.taps:
+            self.network.remove_tap(tap)
+        shutil.rmtree(vm.directory, ignore_errors=True)
+        self.vms = [other for other in self.vms if other is not vm]
+
+    # --- servers and clients ----------------------------------------------------------------
+
+    def bootserve(
+        self,
+        *,
+        state_dir: Path | None = None,
+        command: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> BootServer:
+        """Return a bootserve of this lab, not yet started.
+
+        ``command`` is how bootserve is called, by default that of this Python's environment;
+        ``arguments`` are added to ``serve``. Without ``state_dir`` its state goes with the lab.
+        """
+        number = len(self.servers)
+        server = BootServer(
+            self.network.server,
+            interface=INTERFACE,
+            address=SERVER_ADDRESS,
+            state_dir=state_dir or self.directory / f"bootserve{number or ''}",
+            command=command or default_command(),
+            log=self.directory / f"bootserve{number or ''}.log",
+            arguments=arguments,
+            env=env,
+        )
+        self.servers.append(server)
+        return server
+
+    def client(self, name: str, address: str = "10.44.0.50") -> Namespace:
+        """Return a new namespace on the lab's network (``eth1``) to run client programs in."""
+        return self.network.join(name, f"{address}/24" if address else "")
+
+    def capture(self, path: Path, *, filter: str = "", packets: int = 20_000) -> Capture:
+        """Return a running capture of the lab's network into ``path`` (pcap), of bounded length."""
+        capture = Capture(self.network.switch, BRIDGE, path, filter=filter, packets=packets)
+        return self._stack.enter_context(capture)
+
+    # --- damage on the wire -----------------------------------------------------------------
+
+    def corrupt_http(
+        self, path: str, *, offset: int, damage: Damage = "flip", times: int = 0, port: int = 8080
+    ) -> Corruptor:
+        """Damage HTTP responses of bootserve from now on; see :class:`Rule` for the meaning.
+
+        Returns the relay: ``off()`` ends the damage, ``set()`` changes it, ``damaged`` lists what
+        was done. Call again for another rule; ``port`` is that of the first call.
+        """
+        rule = Rule(path, damage, offset, times)
+        if self._corruptor is None:
+            corruptor = Corruptor(
+                self.network.server,
+                interface=INTERFACE,
+                address=SERVER_ADDRESS,
+                port=port,
+                log=self.directory / "relay.log",
+            )
+            self._corruptor = self._stack.enter_context(corruptor)
+        self._corruptor.set(rule)
+        return self._corruptor
