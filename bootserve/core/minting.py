@@ -7,6 +7,7 @@ known MACs, since only known nodes are minted for.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from bootserve.model.boot import Boot
@@ -70,7 +71,7 @@ class Minter:
         history.last = boot
         history.minted.append(now)
 
-    def forget_all_but(self, known: frozenset[Mac]) -> None:
+    def forget_all_but(self, known: Collection[Mac]) -> None:
         """Drop the history of MACs that no longer belong to a node."""
-        for mac in self._by_mac.keys() - known:
+        for mac in [mac for mac in self._by_mac if mac not in known]:
             del self._by_mac[mac]

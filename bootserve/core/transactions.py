@@ -185,17 +185,23 @@ def unpin(scope: Scope, image: str = "") -> Change:
     return change
 
 
-def restore(old: DesiredState, *, everything: bool) -> Change:
+def restore(
+    old: DesiredState, available: Callable[[GenerationRef], bool], *, everything: bool
+) -> Change:
     """A change back to the pins of ``old``, or with ``everything`` to its nodes and roles too.
 
-    Pins on a node or role that is no longer there are left out; :func:`unrestorable` lists them.
+    Pins whose node, role or generation is no longer there are left out; :func:`unrestorable`
+    lists them.
     """
 
     def change(state: DesiredState) -> DesiredState:
-        if everything:
-            return old
-        missing = {key for key in old.pins if not _scope_exists(state, key.scope)}
-        return replace(state, pins={k: p for k, p in old.pins.items() if k not in missing})
+        target = old if everything else state
+        pins = {
+            key: one
+            for key, one in old.pins.items()
+            if _scope_exists(target, key.scope) and available(one.generation)
+        }
+        return replace(target, pins=pins)
 
     return change
 

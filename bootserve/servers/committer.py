@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.transactions import Change, check_commit, warnings_of
 from bootserve.errors import Conflict
 from bootserve.model.desired import Revision
+from bootserve.model.generation import Generation, GenerationRef, Manifest
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.store.desired import DesiredStore
@@ -84,20 +85,34 @@ class Committer:
             self._publish(after)
             return Committed(revision, before, after, warnings_of(before.state, state))
 
-    async def reload_generations(self) -> None:
-        """Take over what was imported or removed, under the current revision."""
+    async def register(self, manifest: Manifest, by: str) -> tuple[Generation, bool]:
+        """Make ``manifest`` a generation, or find the one it is already; True for a new one."""
         async with self._lock:
-            found = await self._database.run(self._generations.list, include_removed=True)
-            now = self._current.snapshot
-            self._publish(
-                await asyncio.to_thread(
-                    build_snapshot,
-                    now.revision,
-                    now.state,
-                    {generation.ref: generation for generation in found},
-                    now.site_id,
-                )
+            result = await self._database.run(
+                self._generations.register, manifest, at=time.time(), by=by
             )
+            await self._reload()
+            return result
+
+    async def remove(self, ref: GenerationRef) -> Sequence[str]:
+        """Mark a generation as removed and return the digests that nothing needs any more.
+
+        Raises NotFound, and Conflict when it is in use. No pin can be set on it meanwhile.
+        """
+        async with self._lock:
+            unneeded = await self._database.run(self._generations.remove, ref, at=time.time())
+            await self._reload()
+            return unneeded
+
+    async def _reload(self) -> None:
+        found = await self._database.run(self._generations.list, include_removed=True)
+        generations = {generation.ref: generation for generation in found}
+        now = self._current.snapshot
+        self._publish(
+            await asyncio.to_thread(
+                build_snapshot, now.revision, now.state, generations, now.site_id
+            )
+        )
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._current.snapshot = snapshot

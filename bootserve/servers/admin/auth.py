@@ -8,10 +8,10 @@ import pwd
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from bootserve.errors import BootserveError, Refused, Unauthorized
 from bootserve.servers.admin.routing import SUBJECT, problem
@@ -40,12 +40,7 @@ def read_or_make_token(path: Path) -> str:
     return token
 
 
-def middleware(
-    token: str, hosts: frozenset[str]
-) -> Callable[
-    [web.Request, Callable[[web.Request], Awaitable[web.StreamResponse]]],
-    Awaitable[web.StreamResponse],
-]:
+def middleware(token: str, hosts: frozenset[str]) -> Middleware:
     """Return the middleware that names the subject of each request, or refuses it.
 
     On TCP the Host must be one of ``hosts`` and an Origin, if any, the same, so that a page in an
@@ -54,9 +49,7 @@ def middleware(
     """
 
     @web.middleware
-    async def guard(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             request[SUBJECT] = _subject(request, token, hosts)
             return await handler(request)

@@ -346,11 +346,11 @@ class BootOut(Answer):
 
 
 class BootQuery(Query):
-    """Newest first; ``before`` pages on."""
+    """Newest first; ``before`` is the id of a boot, only older ones than it are listed."""
 
     node: Name = ""
     limit: int = Field(default=50, ge=1, le=1000)
-    before: float | None = None
+    before: str | None = Field(default=None, max_length=64)
 
 
 class BootList(Answer):

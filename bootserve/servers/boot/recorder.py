@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,8 @@ __all__ = ["Recorder"]
 class Recorder:
     """The one writer of the boot plane.
 
-    ``log`` is a structlog logger; ``appended`` is called after each append, so that the journal is
-    carried to SQL soon.
+    ``counts`` is the number of phases recorded. ``log`` is a structlog logger; ``appended`` is
+    called after each append, so that the journal is carried to SQL soon.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Recorder:
         self._discovery = discovery
         self._log = log
         self._appended = appended
+        self.counts: Counter[Phase] = Counter()
 
     def minted(self, boot: Boot, generation: Generation) -> None:
         """Record a new boot and the phases that led to it; on return it survives SIGKILL."""
@@ -52,6 +54,7 @@ class Recorder:
         for seen in early:
             self._journal.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
         self._journal.append(PhaseRecord(boot.id, Phase.SCRIPT, boot.minted_at))
+        self.counts[Phase.SCRIPT] += 1
         self._appended()
         self._log.info(
             "script",
@@ -66,6 +69,7 @@ class Recorder:
     def early(self, phase: Phase, key: str, detail: str, **fields: Any) -> None:
         """Note a phase that has no boot yet; ``fields`` go to its log line."""
         self._timeline.early(phase, key, time.time(), detail)
+        self.counts[phase] += 1
         self._log.info(phase.value, detail=detail, **fields)
 
     def fetched(self, address: str, digest: str, seconds: float) -> None:
@@ -78,6 +82,7 @@ class Recorder:
         self._phase(PhaseSeen(seen.boot_id, seen.phase, seen.at, f"in {seconds:.2f} s"), node)
 
     def _phase(self, seen: PhaseSeen, node: str) -> None:
+        self.counts[seen.phase] += 1
         self._journal.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
         self._appended()
         self._log.info(seen.phase.value, node=node, boot=seen.boot_id, detail=seen.detail)
@@ -91,6 +96,7 @@ class Recorder:
         """Record what a node said of itself; a root that is not its boot's is a warning."""
         active.reports += 1
         active.phases.add(Phase(report.phase))
+        self.counts[Phase(report.phase)] += 1
         self._journal.append(report)
         self._appended()
         wrong = report.root not in ("", active.root)

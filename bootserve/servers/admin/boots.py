@@ -1,0 +1,49 @@
+"""Boots: what nodes did, with their phases."""
+
+from __future__ import annotations
+
+from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.routing import Call, Request, Route
+from bootserve.servers.admin.schemas import BootList, BootOut, BootQuery, PhaseOut
+from bootserve.store.boots import BootHistory
+
+__all__ = ["last_boot", "routes"]
+
+
+def boot_out(seen: BootHistory) -> BootOut:
+    """Return a boot with its phases as the API shows it."""
+    boot = seen.boot
+    return BootOut(
+        id=boot.id,
+        node=boot.node,
+        mac=boot.mac,
+        generation=str(boot.generation),
+        digest=boot.digest,
+        revision=boot.revision,
+        at=boot.minted_at,
+        address=boot.address,
+        phases=[PhaseOut(phase=p.phase.value, at=p.at, detail=p.detail) for p in seen.phases],
+        reported_generation=seen.running,
+        reported_root=seen.root,
+    )
+
+
+async def last_boot(plane: AdminPlane, node: str) -> BootOut | None:
+    """Return the newest boot of ``node``, or None."""
+    await plane.flush()
+    seen = await plane.database.run(plane.boots.last_boot, node)
+    return boot_out(seen) if seen else None
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of boots."""
+
+    async def list_boots(call: Call[Request, BootQuery]) -> BootList:
+        await plane.flush()
+        query = call.query
+        found = await plane.database.run(
+            plane.boots.boots, node=query.node or None, limit=query.limit, before=query.before
+        )
+        return BootList(boots=[boot_out(seen) for seen in found])
+
+    return [Route("GET", "/boots", "List boots", list_boots, BootList, query=BootQuery)]

@@ -1,0 +1,88 @@
+"""Discovered machines: list, adopt as a node, forget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from aiohttp import web
+
+from bootserve.core.transactions import add_node
+from bootserve.errors import NotFound
+from bootserve.model.desired import Node
+from bootserve.model.names import Arch, check_name, parse_mac
+from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import AdoptBody, CommitOut, DiscoveredList, DiscoveredOut
+
+__all__ = ["routes"]
+
+
+class _Discovered:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+
+    async def _machines(self) -> list[DiscoveredOut]:
+        await self._plane.flush()
+        known = self._plane.current.snapshot.by_mac
+        found = await self._plane.database.run(self._plane.boots.discovered)
+        return [
+            DiscoveredOut(
+                first_seen=one.first_seen,
+                last_seen=one.last_seen,
+                count=one.times,
+                **asdict(one.machine),
+            )
+            for one in found
+            if one.machine.mac not in known
+        ]
+
+    async def list_all(self, _call: Call[Request, NoQuery]) -> DiscoveredList:
+        return DiscoveredList(machines=await self._machines())
+
+    async def adopt(self, call: Call[AdoptBody, NoQuery]) -> CommitOut:
+        body, mac = call.body, parse_mac(call.path["mac"])
+        machine = next((one for one in await self._machines() if one.mac == mac), None)
+        if machine is None:
+            raise NotFound(
+                f"no machine with MAC {mac} was discovered",
+                hint="See 'bootserve node discovered', or add it with 'bootserve node add'.",
+            )
+        node = Node(
+            name=check_name(body.name, "node name"),
+            macs=(mac,),
+            rack=check_name(body.rack, "rack name") if body.rack else "",
+            role=check_name(body.role, "role name") if body.role else "",
+            arch=Arch.ARM64 if "arm64" in machine.arch else Arch.AMD64,
+        )
+        result = await self._plane.committer.commit(
+            add_node(node),
+            author=call.subject,
+            message=body.message or f"adopt {mac} as node {body.name}",
+            base=body.base,
+        )
+        await self._plane.database.run(self._plane.boots.forget_discovered, mac)
+        return committed(result)
+
+    async def forget(self, call: Call[Request, NoQuery]) -> web.Response:
+        mac = parse_mac(call.path["mac"])
+        await self._plane.database.run(self._plane.boots.forget_discovered, mac)
+        return web.Response(status=204)
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of discovered machines."""
+    handlers = _Discovered(plane)
+    one = "/discovered/{mac}"
+    return [
+        Route("GET", "/discovered", "List discovered machines", handlers.list_all, DiscoveredList),
+        Route(
+            "POST",
+            one + "/adopt",
+            "Make a discovered machine a node",
+            handlers.adopt,
+            CommitOut,
+            AdoptBody,
+            status=201,
+        ),
+        Route("DELETE", one, "Forget a discovered machine", handlers.forget, status=204),
+    ]

@@ -1,0 +1,191 @@
+"""Generations and their artifacts: upload, register, verify, export, remove."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from aiohttp import web
+
+from bootserve.errors import Conflict, InvalidInput, NotFound
+from bootserve.model.generation import Generation, GenerationRef, parse_manifest
+from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import (
+    GenerationList,
+    GenerationOut,
+    GenerationQuery,
+    ImportBody,
+    ImportOut,
+    UploadOut,
+    UploadQuery,
+    VerifyOut,
+)
+from bootserve.servers.boot.files import send_file
+
+__all__ = ["routes"]
+
+CHUNK = 1 << 20
+
+
+def _out(
+    generation: Generation, *, used_by: list[str] | None = None, whole: bool = False
+) -> GenerationOut:
+    manifest = generation.manifest
+    return GenerationOut(
+        name=str(generation.ref),
+        digest=generation.digest,
+        arch=manifest.arch,
+        size=sum(artifact.size for artifact in manifest.artifacts.values()),
+        imported_at=generation.imported_at,
+        imported_by=generation.imported_by,
+        removed_at=generation.removed_at,
+        used_by=used_by or [],
+        manifest=json.loads(manifest.to_bytes()) if whole else None,
+    )
+
+
+class _Generations:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+        # An import and a removal must not cross: one deletes the artifacts the other counts on.
+        self._lock = asyncio.Lock()
+
+    def _find(self, call: Call[Request, NoQuery]) -> Generation:
+        ref = GenerationRef.parse(call.path["name"])
+        generation = self._plane.current.snapshot.generations.get(ref)
+        if generation is None:
+            raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
+        return generation
+
+    async def list_all(self, call: Call[Request, GenerationQuery]) -> GenerationList:
+        found = sorted(self._plane.current.snapshot.generations.items())
+        return GenerationList(
+            generations=[
+                _out(one)
+                for ref, one in found
+                if call.query.image in ("", ref.image)
+                and (call.query.removed or one.removed_at is None)
+            ]
+        )
+
+    async def show(self, call: Call[Request, NoQuery]) -> GenerationOut:
+        generation = self._find(call)
+        return _out(generation, used_by=await self._users(generation.ref), whole=True)
+
+    async def _users(self, ref: GenerationRef) -> list[str]:
+        await self._plane.flush()
+        plane = self._plane
+        return list(await plane.database.run(plane.generations.users, ref, time.time()))
+
+    async def register(self, call: Call[ImportBody, NoQuery]) -> ImportOut:
+        manifest = parse_manifest(call.body.manifest.encode())
+        plane = self._plane
+        async with self._lock:
+            for name, artifact in manifest.artifacts.items():
+                if not await asyncio.to_thread(plane.artifacts.has, artifact.sha256):
+                    raise Conflict(f"the {name} {artifact.sha256} has not been uploaded")
+                size = await asyncio.to_thread(plane.artifacts.size, artifact.sha256)
+                if size != artifact.size:
+                    raise InvalidInput(f"the {name} has {size} bytes, not {artifact.size}")
+            generation, created = await plane.committer.register(manifest, call.subject)
+        return ImportOut(generation=_out(generation, whole=True), created=created)
+
+    async def remove(self, call: Call[Request, NoQuery]) -> GenerationOut:
+        plane = self._plane
+        async with self._lock:
+            ref = self._find(call).ref
+            await plane.flush()
+            for digest in await plane.committer.remove(ref):
+                await asyncio.to_thread(self._delete, digest)
+        return _out(plane.current.snapshot.generations[ref])
+
+    def _delete(self, digest: str) -> None:
+        if self._plane.artifacts.has(digest):
+            self._plane.artifacts.delete(digest)
+
+    async def verify(self, call: Call[Request, NoQuery]) -> VerifyOut:
+        generation = self._find(call)
+        results = {
+            name: await asyncio.to_thread(self._verify, artifact.sha256)
+            for name, artifact in generation.manifest.artifacts.items()
+        }
+        return VerifyOut(
+            name=str(generation.ref),
+            artifacts=results,
+            intact=all(result == "ok" for result in results.values()),
+        )
+
+    def _verify(self, digest: str) -> str:
+        if not self._plane.artifacts.has(digest):
+            return "missing"
+        return "ok" if self._plane.artifacts.verify(digest) else "corrupt"
+
+    async def uploaded(self, call: Call[Request, NoQuery]) -> UploadOut:
+        digest, store = call.path["hex"], self._plane.artifacts
+        complete = await asyncio.to_thread(store.has, digest)
+        return UploadOut(
+            offset=await asyncio.to_thread(store.upload_offset, digest), complete=complete
+        )
+
+    async def upload(self, call: Call[Request, UploadQuery]) -> UploadOut:
+        digest, store, query = call.path["hex"], self._plane.artifacts, call.query
+        offset = query.offset
+        if await asyncio.to_thread(store.has, digest):
+            return UploadOut(offset=query.size, complete=True)
+        async for chunk in call.raw.content.iter_chunked(CHUNK):
+            if offset + len(chunk) > query.size:
+                await asyncio.to_thread(store.abort, digest)
+                raise InvalidInput(f"more than the {query.size} bytes that were announced")
+            offset = await asyncio.to_thread(store.append, digest, offset, chunk)
+        if offset == query.size:
+            await asyncio.to_thread(store.finish, digest, query.size)
+        return UploadOut(offset=offset, complete=offset == query.size)
+
+    async def download(self, call: Call[Request, NoQuery]) -> web.StreamResponse:
+        digest = call.path["hex"]
+        path = self._plane.artifacts.path(digest)
+        if path is None:
+            raise NotFound(f"there is no artifact {digest}")
+        response, _ = await send_file(
+            call.raw,
+            path,
+            etag=digest,
+            content_type="application/octet-stream",
+            cache="private",
+        )
+        return response
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of generations and artifacts."""
+    handlers = _Generations(plane)
+    everything, one, artifact = "/generations", "/generations/{name}", "/artifacts/{hex}"
+    return [
+        Route(
+            "GET",
+            everything,
+            "List generations",
+            handlers.list_all,
+            GenerationList,
+            query=GenerationQuery,
+        ),
+        Route(
+            "POST", everything, "Register a generation", handlers.register, ImportOut, ImportBody
+        ),
+        Route("GET", one, "Show a generation", handlers.show, GenerationOut),
+        Route("DELETE", one, "Remove a generation's artifacts", handlers.remove, GenerationOut),
+        Route("POST", one + "/verify", "Read its artifacts again", handlers.verify, VerifyOut),
+        Route("GET", "/uploads/{hex}", "How far an upload is", handlers.uploaded, UploadOut),
+        Route("GET", artifact, "Download an artifact", handlers.download),
+        Route(
+            "PUT",
+            artifact,
+            "Upload an artifact, or go on with it",
+            handlers.upload,
+            UploadOut,
+            query=UploadQuery,
+            raw=True,
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Roles and racks: what nodes are grouped by, and the kernel arguments that come with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from bootserve.core.transactions import Change, remove_role, set_rack, set_role
+from bootserve.errors import InvalidInput
+from bootserve.model.desired import DesiredState, Rack, Role
+from bootserve.model.names import check_kernel_args, check_name
+from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import (
+    CommitOut,
+    MessageQuery,
+    RackBody,
+    RackList,
+    RackOut,
+    RoleBody,
+    RoleList,
+    RoleOut,
+)
+
+__all__ = ["routes"]
+
+
+def _role_change(name: str, image: str | None, kernel_args: str | None) -> Change:
+    def change(state: DesiredState) -> DesiredState:
+        old = state.roles.get(name)
+        if old is None and not image:
+            raise InvalidInput(f"role {name} is new: name the image that its nodes run")
+        role = Role(
+            name,
+            image if image is not None else old.image if old else "",
+            kernel_args if kernel_args is not None else old.kernel_args if old else "",
+        )
+        return set_role(role)(state)
+
+    return change
+
+
+class _Groups:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+
+    async def roles(self, _call: Call[Request, NoQuery]) -> RoleList:
+        state = self._plane.current.snapshot.state
+        count = Counter(node.role for node in state.nodes.values())
+        return RoleList(
+            roles=[
+                RoleOut(
+                    name=name, image=role.image, kernel_args=role.kernel_args, nodes=count[name]
+                )
+                for name, role in sorted(state.roles.items())
+            ]
+        )
+
+    async def put_role(self, call: Call[RoleBody, NoQuery]) -> CommitOut:
+        body, name = call.body, check_name(call.path["name"], "role name")
+        args = body.kernel_args
+        change = _role_change(
+            name,
+            check_name(body.image, "image name") if body.image else body.image,
+            check_kernel_args(args) if args is not None else None,
+        )
+        return await self._commit(change, call, body.message or f"set role {name}", body.base)
+
+    async def remove_role(self, call: Call[Request, MessageQuery]) -> CommitOut:
+        name = call.path["name"]
+        message = call.query.message or f"remove role {name}"
+        return await self._commit(remove_role(name), call, message, call.query.base)
+
+    async def racks(self, _call: Call[Request, NoQuery]) -> RackList:
+        state = self._plane.current.snapshot.state
+        count = Counter(node.rack for node in state.nodes.values() if node.rack)
+        args = {name: rack.kernel_args for name, rack in state.racks.items()}
+        return RackList(
+            racks=[
+                RackOut(name=name, kernel_args=args.get(name, ""), nodes=count[name])
+                for name in sorted(count.keys() | args.keys())
+            ]
+        )
+
+    async def put_rack(self, call: Call[RackBody, NoQuery]) -> CommitOut:
+        body, name = call.body, check_name(call.path["name"], "rack name")
+        rack = Rack(name, check_kernel_args(body.kernel_args))
+        message = body.message or f"set rack {name}"
+        return await self._commit(set_rack(rack), call, message, body.base)
+
+    async def _commit(
+        self, change: Change, call: Call[Any, Any], message: str, base: int | None
+    ) -> CommitOut:
+        result = await self._plane.committer.commit(
+            change, author=call.subject, message=message, base=base
+        )
+        return committed(result)
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of roles and racks."""
+    groups = _Groups(plane)
+    role, rack = "/roles/{name}", "/racks/{name}"
+    return [
+        Route("GET", "/roles", "List roles", groups.roles, RoleList),
+        Route("PUT", role, "Create or change a role", groups.put_role, CommitOut, RoleBody),
+        Route("DELETE", role, "Remove a role", groups.remove_role, CommitOut, query=MessageQuery),
+        Route("GET", "/racks", "List racks", groups.racks, RackList),
+        Route("PUT", rack, "Set a rack's kernel arguments", groups.put_rack, CommitOut, RackBody),
+    ]

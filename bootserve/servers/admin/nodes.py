@@ -1,0 +1,185 @@
+"""Nodes: list, add, change, remove, explain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bootserve.core.explain import Explanation, explain
+from bootserve.core.scripts import BootLine
+from bootserve.core.snapshot import NodePlan, Snapshot
+from bootserve.core.transactions import add_node, remove_node, set_node
+from bootserve.errors import InvalidInput, NotFound
+from bootserve.model.desired import Node
+from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
+from bootserve.servers.admin.boots import last_boot
+from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import (
+    CommitOut,
+    ExplainOut,
+    LostPinOut,
+    MessageQuery,
+    NodeBody,
+    NodeList,
+    NodeOut,
+    NodePatch,
+)
+
+__all__ = ["node_of", "node_out", "routes"]
+
+
+def node_out(plan: NodePlan) -> NodeOut:
+    """Return a node and what its pins come to, as the API shows it."""
+    node, resolution = plan.node, plan.resolution
+    return NodeOut(
+        name=node.name,
+        macs=list(node.macs),
+        rack=node.rack,
+        role=node.role,
+        arch=node.arch,
+        image=node.image,
+        kernel_args=node.kernel_args,
+        boot=node.boot,
+        nbp=node.nbp,
+        labels=dict(node.labels),
+        action=resolution.action.value,
+        generation=str(resolution.generation.ref) if resolution.generation else "",
+        reason=resolution.reason,
+    )
+
+
+def node_of(body: NodeBody) -> Node:
+    """Return the model's node; raises InvalidInput for a bad name, MAC or argument."""
+    return _checked(Node(name=check_name(body.name, "node name"), macs=()), body.model_dump())
+
+
+def _checked(node: Node, fields: dict[str, Any]) -> Node:
+    changes: dict[str, Any] = {k: fields[k] for k in ("arch", "boot") if k in fields}
+    for name in ("rack", "role", "image"):
+        if name in fields:
+            changes[name] = check_name(fields[name], f"{name} name") if fields[name] else ""
+    if "nbp" in fields:
+        changes["nbp"] = _check_nbp(fields["nbp"])
+    if "kernel_args" in fields:
+        changes["kernel_args"] = check_kernel_args(fields["kernel_args"])
+    if "macs" in fields:
+        changes["macs"] = _macs(fields["macs"])
+    if "labels" in fields:
+        changes["labels"] = _labels(fields["labels"])
+    return replace(node, **changes)
+
+
+def _check_nbp(name: str) -> str:
+    if "/" in name or not name.isascii() or not name.isprintable():
+        raise InvalidInput("an NBP is named by its file name in nbp_dir")
+    return name
+
+
+def _macs(texts: list[str]) -> tuple[Mac, ...]:
+    return tuple(dict.fromkeys(parse_mac(text) for text in texts))
+
+
+def _labels(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    for key, value in labels.items():
+        check_name(key, "label")
+        if len(value) > 200 or not value.isprintable():
+            raise InvalidInput(f"label {key} must be at most 200 printable characters")
+    return tuple(sorted(labels.items()))
+
+
+def _find(snapshot: Snapshot, name: str) -> NodePlan:
+    plan = snapshot.plans.get(name)
+    if plan is None:
+        raise NotFound(f"there is no node {name}", hint="See 'bootserve node list'.")
+    return plan
+
+
+class _Nodes:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+
+    async def list_all(self, _call: Call[Request, NoQuery]) -> NodeList:
+        snapshot = self._plane.current.snapshot
+        plans = sorted(snapshot.plans.values(), key=lambda plan: plan.node.name)
+        return NodeList(revision=snapshot.revision.number, nodes=[node_out(plan) for plan in plans])
+
+    async def show(self, call: Call[Request, NoQuery]) -> NodeOut:
+        return node_out(_find(self._plane.current.snapshot, call.path["name"]))
+
+    async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
+        body = call.body
+        result = await self._plane.committer.commit(
+            add_node(node_of(body)),
+            author=call.subject,
+            message=body.message or f"add node {body.name}",
+            base=body.base,
+        )
+        return committed(result)
+
+    async def change(self, call: Call[NodePatch, NoQuery]) -> CommitOut:
+        name, body = call.path["name"], call.body
+        fields = body.model_dump(exclude_none=True)
+        result = await self._plane.committer.commit(
+            set_node(name, lambda node: _checked(node, fields)),
+            author=call.subject,
+            message=body.message or f"set node {name}",
+            base=body.base,
+        )
+        return committed(result)
+
+    async def remove(self, call: Call[Request, MessageQuery]) -> CommitOut:
+        name = call.path["name"]
+        result = await self._plane.committer.commit(
+            remove_node(name),
+            author=call.subject,
+            message=call.query.message or f"remove node {name}",
+            base=call.query.base,
+        )
+        return committed(result)
+
+    async def explain(self, call: Call[Request, NoQuery]) -> ExplainOut:
+        current = self._plane.current
+        snapshot = current.snapshot
+        found = explain(snapshot, call.path["name"])
+        plan = snapshot.plans[found.node.name]
+        line = BootLine("preview", found.node.macs[0], self._plane.http_base)
+        return _explain_out(
+            found,
+            plan,
+            script=current.scripts.for_node(snapshot, plan, line),
+            boot=await last_boot(self._plane, found.node.name),
+        )
+
+
+def _explain_out(found: Explanation, plan: NodePlan, *, script: str, boot: Any) -> ExplainOut:
+    return ExplainOut(
+        node=node_out(plan),
+        revision=found.revision,
+        image=found.image,
+        image_from=found.image_from,
+        pin=f"{found.pin.scope} {found.pin.generation}" if found.pin else "",
+        lost=[
+            LostPinOut(
+                scope=str(lost.pin.scope), generation=str(lost.pin.generation), reason=lost.reason
+            )
+            for lost in found.lost
+        ],
+        kernel_args=list(found.kernel_args),
+        script=script,
+        last_boot=boot,
+    )
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of nodes."""
+    nodes = _Nodes(plane)
+    one = "/nodes/{name}"
+    return [
+        Route("GET", "/nodes", "List nodes", nodes.list_all, NodeList),
+        Route("POST", "/nodes", "Add a node", nodes.add, CommitOut, NodeBody, status=201),
+        Route("GET", one, "Show a node", nodes.show, NodeOut),
+        Route("PATCH", one, "Change a node", nodes.change, CommitOut, NodePatch),
+        Route("DELETE", one, "Remove a node", nodes.remove, CommitOut, query=MessageQuery),
+        Route("GET", one + "/explain", "Explain a node's next boot", nodes.explain, ExplainOut),
+    ]

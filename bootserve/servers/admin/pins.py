@@ -1,0 +1,112 @@
+"""Pins, revisions and rollback."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bootserve.core.transactions import pin, restore, unpin, unrestorable
+from bootserve.errors import Conflict, NotFound
+from bootserve.model.desired import Pin, Scope
+from bootserve.model.generation import GenerationRef
+from bootserve.servers.admin.plane import AdminPlane, committed, revision_out
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import (
+    CommitOut,
+    PinBody,
+    PinList,
+    PinOut,
+    RevisionList,
+    RevisionQuery,
+    RollbackBody,
+    UnpinQuery,
+)
+
+__all__ = ["routes"]
+
+
+class _Pins:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+
+    async def list_all(self, _call: Call[Request, NoQuery]) -> PinList:
+        snapshot = self._plane.current.snapshot
+        decided = Counter(
+            plan.resolution.pin.key for plan in snapshot.plans.values() if plan.resolution.pin
+        )
+        return PinList(
+            revision=snapshot.revision.number,
+            pins=[
+                PinOut(scope=str(key.scope), generation=str(one.generation), nodes=decided[key])
+                for key, one in sorted(snapshot.state.pins.items())
+            ],
+        )
+
+    async def put(self, call: Call[PinBody, NoQuery]) -> CommitOut:
+        body = call.body
+        new = Pin(Scope.parse(body.scope), GenerationRef.parse(body.generation))
+        result = await self._plane.committer.commit(
+            pin(new, change_role=body.change_role),
+            author=call.subject,
+            message=body.message or f"pin {new.scope} {new.generation}",
+            base=body.base,
+        )
+        return committed(result)
+
+    async def remove(self, call: Call[Request, UnpinQuery]) -> CommitOut:
+        query = call.query
+        scope = Scope.parse(query.scope)
+        result = await self._plane.committer.commit(
+            unpin(scope, query.image),
+            author=call.subject,
+            message=query.message or f"unpin {scope} {query.image}".strip(),
+            base=query.base,
+        )
+        return committed(result)
+
+    async def revisions(self, call: Call[Request, RevisionQuery]) -> RevisionList:
+        query = call.query
+        found = await self._plane.database.run(
+            self._plane.desired.revisions, limit=query.limit, before=query.before
+        )
+        return RevisionList(revisions=[revision_out(one) for one in found])
+
+    async def rollback(self, call: Call[RollbackBody, NoQuery]) -> CommitOut:
+        body, plane = call.body, self._plane
+        snapshot = plane.current.snapshot
+        if body.to > snapshot.revision.number:
+            raise NotFound(f"there is no revision {body.to}", hint="See 'bootserve revisions'.")
+        _, old = await plane.database.run(plane.desired.load, body.to)
+
+        def available(ref: GenerationRef) -> bool:
+            generation = snapshot.generations.get(ref)
+            return generation is not None and generation.removed_at is None
+
+        lost = unrestorable(snapshot.state, old, available, everything=body.all)
+        if body.dry_run:
+            return CommitOut(revision=None, nodes_changed=0, warnings=[], unrestorable=lost)
+        if lost and not body.partial:
+            raise Conflict(
+                f"revision {body.to} cannot be restored whole: {'; '.join(lost[:5])}",
+                hint="Pass --partial to restore the rest.",
+            )
+        result = await plane.committer.commit(
+            restore(old, available, everything=body.all),
+            author=call.subject,
+            message=body.message or f"roll back to revision {body.to}",
+            base=body.base if body.base is not None else snapshot.revision.number,
+        )
+        return committed(result, unrestorable=lost)
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of pins and revisions."""
+    pins = _Pins(plane)
+    return [
+        Route("GET", "/pins", "List pins", pins.list_all, PinList),
+        Route("PUT", "/pins", "Pin a scope to a generation", pins.put, CommitOut, PinBody),
+        Route("DELETE", "/pins", "Remove a pin", pins.remove, CommitOut, query=UnpinQuery),
+        Route(
+            "GET", "/revisions", "List revisions", pins.revisions, RevisionList, query=RevisionQuery
+        ),
+        Route("POST", "/rollback", "Roll back", pins.rollback, CommitOut, RollbackBody),
+    ]

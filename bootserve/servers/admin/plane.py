@@ -1,0 +1,72 @@
+"""What the admin plane's handlers work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bootserve.core.resolve import Action
+from bootserve.core.snapshot import NodePlan
+from bootserve.model.desired import Revision
+from bootserve.model.generation import GenerationRef
+from bootserve.servers.admin.schemas import CommitOut, RevisionOut, StatusOut
+from bootserve.servers.committer import Committed, Committer
+from bootserve.servers.current import Current
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.store.artifacts import ArtifactStore
+from bootserve.store.boots import BootStore
+from bootserve.store.desired import DesiredStore
+from bootserve.store.generations import GenerationStore
+
+__all__ = ["AdminPlane", "committed", "revision_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPlane:
+    """The stores and services behind the API.
+
+    ``flush`` carries what the journal holds to SQL, so that a read sees what was acknowledged
+    before it. ``reload`` reads the templates again; ``scrub`` verifies the whole artifact store
+    and returns how many were read and which were quarantined.
+    """
+
+    current: Current
+    committer: Committer
+    database: DatabaseThread
+    desired: DesiredStore
+    generations: GenerationStore
+    boots: BootStore
+    artifacts: ArtifactStore
+    http_base: str
+    flush: Callable[[], Awaitable[None]]
+    status: Callable[[], Awaitable[StatusOut]]
+    reload: Callable[[], None]
+    scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
+
+
+def revision_out(revision: Revision) -> RevisionOut:
+    """Return a model Revision as the API shows it."""
+    return RevisionOut.model_validate(revision, from_attributes=True)
+
+
+def committed(result: Committed, *, unrestorable: list[str] | None = None) -> CommitOut:
+    """Return a commit as the API shows it."""
+    before, after = result.before.plans, result.after.plans
+    changed = sum(
+        1
+        for name in before.keys() | after.keys()
+        if _outcome(before.get(name)) != _outcome(after.get(name))
+    )
+    return CommitOut(
+        revision=revision_out(result.revision),
+        nodes_changed=changed,
+        warnings=result.warnings,
+        unrestorable=unrestorable or [],
+    )
+
+
+def _outcome(plan: NodePlan | None) -> tuple[Action, GenerationRef | None] | None:
+    if plan is None:
+        return None
+    generation = plan.resolution.generation
+    return plan.resolution.action, generation.ref if generation else None

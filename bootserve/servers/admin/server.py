@@ -1,0 +1,79 @@
+"""The server itself: status, reload, scrub, health, metrics, the OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from bootserve.servers.admin import boots, discovered, generations, groups, nodes, openapi, pins
+from bootserve.servers.admin.auth import middleware
+from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route, install
+from bootserve.servers.admin.schemas import ScrubOut, StatusOut
+
+__all__ = ["all_routes", "make_app"]
+
+
+def _own_routes(plane: AdminPlane) -> list[Route]:
+    async def status(_call: Call[Request, NoQuery]) -> StatusOut:
+        return await plane.status()
+
+    async def reload(_call: Call[Request, NoQuery]) -> StatusOut:
+        plane.reload()
+        return await plane.status()
+
+    async def scrub(_call: Call[Request, NoQuery]) -> ScrubOut:
+        checked, quarantined = await plane.scrub()
+        return ScrubOut(checked=checked, quarantined=quarantined)
+
+    return [
+        Route("GET", "/status", "The server's state", status, StatusOut),
+        Route("POST", "/reload", "Read the iPXE templates again", reload, StatusOut),
+        Route("POST", "/scrub", "Verify every artifact now", scrub, ScrubOut),
+    ]
+
+
+def all_routes(plane: AdminPlane) -> list[Route]:
+    """Return every operation of the API."""
+    return [
+        *_own_routes(plane),
+        *nodes.routes(plane),
+        *discovered.routes(plane),
+        *groups.routes(plane),
+        *pins.routes(plane),
+        *generations.routes(plane),
+        *boots.routes(plane),
+    ]
+
+
+def make_app(
+    plane: AdminPlane, registry: CollectorRegistry, token: str, hosts: frozenset[str]
+) -> web.Application:
+    """Return the admin plane's application, for the Unix socket and for loopback TCP alike."""
+    operations = all_routes(plane)
+    document = json.dumps(openapi.document(operations)).encode()
+
+    async def spec(_request: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
+
+    async def metrics(_request: web.Request) -> web.Response:
+        body = generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def ready(_request: web.Request) -> web.Response:
+        state = await plane.status()
+        text = "ready\n" if state.ready else "".join(f"{one}\n" for one in state.problems)
+        return web.Response(status=200 if state.ready else 503, text=text)
+
+    app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=8 << 20)
+    install(app, operations)
+    app.router.add_get(PREFIX + "/openapi.json", spec)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", health)
+    app.router.add_get("/readyz", ready)
+    return app

@@ -1,0 +1,76 @@
+"""Carries the journal to SQL, behind the answers to the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import Any
+
+from bootserve.errors import BootserveError
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.store.boots import BootStore
+from bootserve.store.journal import Journal
+
+__all__ = ["Filler"]
+
+BATCH = 2000
+PAUSE = 0.25
+RETRY = 5.0
+
+
+class Filler:
+    """Applies what is in the journal and not yet in SQL, then lets the journal drop it.
+
+    ``applied`` is the sequence up to which SQL has it. While the database is away the journal
+    keeps growing up to its bound and nothing else happens.
+    """
+
+    def __init__(
+        self, journal: Journal, boots: BootStore, database: DatabaseThread, log: Any
+    ) -> None:
+        self._journal = journal
+        self._boots = boots
+        self._database = database
+        self._log = log
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self.applied = 0
+        self.away = False
+
+    def wake(self) -> None:
+        """Something was appended."""
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Carry everything that is in the journal now; raises what the database raises."""
+        async with self._lock:
+            goal = self._journal.sequence
+            while self.applied < goal:
+                self.applied = await self._database.run(self._step)
+
+    def _step(self) -> int:
+        goal = self._journal.sequence
+        batch = list(islice(self._journal.replay(self.applied), BATCH))
+        if not batch:
+            return goal
+        through = batch[-1][0]
+        self._boots.apply(batch, through)
+        self._journal.discard(through)
+        return through
+
+    async def run(self) -> None:
+        """Carry records as they come, until cancelled; syncs the journal to disk on the way."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await asyncio.to_thread(self._journal.sync)
+                await self.flush()
+                self.away = False
+            except BootserveError as error:
+                if not self.away:
+                    self._log.error("database away", error=str(error))
+                self.away = True
+                self._wake.set()
+                await asyncio.sleep(RETRY)
+            await asyncio.sleep(PAUSE)

@@ -1,0 +1,56 @@
+"""Brings boots that are under way back from the database, after a restart or an eviction."""
+
+from __future__ import annotations
+
+from bootserve.core.resolve import Generations
+from bootserve.core.timeline import ActiveBoot
+from bootserve.errors import NotFound
+from bootserve.servers.boot.recorder import active_boot
+from bootserve.servers.current import Current
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.service.filler import Filler
+from bootserve.store.boots import BootHistory, BootStore
+
+__all__ = ["Recall", "recent_boots"]
+
+
+def recent_boots(boots: BootStore, generations: Generations, since: float) -> list[ActiveBoot]:
+    """Return the boots minted after ``since`` (epoch seconds), the oldest first; blocks."""
+    found = (_recalled(boots, one, generations) for one in boots.active_since(since))
+    return [active for active in found if active is not None]
+
+
+def _recalled(
+    boots: BootStore, history: BootHistory, generations: Generations
+) -> ActiveBoot | None:
+    generation = generations.get(history.boot.generation)
+    if generation is None:
+        return None
+    active = active_boot(history.boot, generation)
+    active.token_hash = boots.token_of_boot(history.boot.id) or ""
+    active.phases.update(seen.phase for seen in history.phases)
+    return active
+
+
+class Recall:
+    """Finds a boot by its id in the database."""
+
+    def __init__(
+        self, current: Current, boots: BootStore, database: DatabaseThread, filler: Filler
+    ) -> None:
+        self._current = current
+        self._boots = boots
+        self._database = database
+        self._filler = filler
+
+    async def find(self, boot_id: str) -> ActiveBoot | None:
+        """Return the boot, or None when there is none; raises Unavailable."""
+        await self._filler.flush()
+        return await self._database.run(self._find, boot_id)
+
+    def _find(self, boot_id: str) -> ActiveBoot | None:
+        try:
+            history = self._boots.boot(boot_id)
+        except NotFound:
+            return None
+        return _recalled(self._boots, history, self._current.snapshot.generations)

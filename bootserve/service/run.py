@@ -1,0 +1,227 @@
+"""Starts the server in order, serves until a signal, and stops it in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from bootserve.errors import BootserveError, Unavailable
+from bootserve.servers.admin.auth import read_or_make_token
+from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.server import make_app as make_admin_app
+from bootserve.servers.boot import files, reports, scripts
+from bootserve.servers.boot.app import make_app as make_boot_app
+from bootserve.servers.neighbours import neighbour_mac
+from bootserve.service.files import load_scripts
+from bootserve.service.logs import make_logger
+from bootserve.service.notify import notify
+from bootserve.service.recall import Recall, recent_boots
+from bootserve.service.scrubber import Scrubber
+from bootserve.service.status import Reporter
+from bootserve.service.wiring import Kept, Parts, open_kept, wire
+from bootserve.settings import Settings
+from bootserve.store.lock import StateLock
+
+__all__ = ["serve"]
+
+REMEMBERED_SECONDS = 24 * 3600.0
+SHUTDOWN_SECONDS = 2.0
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the process' exit code: 0, or 1 when it cannot start.
+
+    Needs the right to bind ports below 1024 and to use SO_BINDTODEVICE: root, or CAP_NET_RAW and
+    CAP_NET_BIND_SERVICE.
+    """
+    log = make_logger(settings.log_format)
+    try:
+        _prepare_state_dir(settings.state_dir)
+        with StateLock(settings.state_dir / "lock"):
+            return asyncio.run(_serve(settings, log))
+    except BootserveError as error:
+        print(f"bootserve: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return 1
+
+
+def _prepare_state_dir(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"the state directory {path} cannot be made: {error.strerror}",
+            hint="Pass --state-dir with a directory that this user may write to.",
+        ) from None
+
+
+async def _serve(settings: Settings, log: Any) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        kept = await asyncio.to_thread(open_kept, settings)
+        stack.callback(kept.close)
+        parts = await asyncio.to_thread(wire, settings, kept, log)
+        stack.callback(parts.sql.close)
+        await _start(parts, kept, log, stack)
+        snapshot = parts.current.snapshot
+        log.info(
+            "ready",
+            interface=settings.interface,
+            address=str(parts.network.ip),
+            revision=snapshot.revision.number,
+            nodes=len(snapshot.plans),
+            nbps=len(parts.nbps),
+        )
+        notify("READY=1", f"STATUS=revision {snapshot.revision.number}")
+        await stop.wait()
+        log.info("stopping")
+        notify("STOPPING=1")
+    log.info("stopped")
+    return 0
+
+
+async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
+    """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
+    parts.filler.applied = await parts.sql.run(kept.boots.applied)
+    await parts.filler.flush()
+    known = await parts.sql.run(
+        recent_boots,
+        kept.boots,
+        parts.current.snapshot.generations,
+        time.time() - REMEMBERED_SECONDS,
+    )
+    parts.timeline.restore(known)
+    scrubber = Scrubber(kept.artifacts, log)
+    stack.push_async_callback(_last_flush, parts, log)
+    _background(stack, parts.filler.run())
+    _background(stack, scrubber.run(parts.settings.scrub_hours))
+    await _start_admin(parts, kept, scrubber, log, stack)
+    await _start_boot_http(parts, kept, log, stack)
+    await parts.tftp.start()
+    stack.push_async_callback(parts.tftp.stop)
+    await parts.dhcp.start()
+    stack.push_async_callback(parts.dhcp.stop)
+
+
+def _background(stack: AsyncExitStack, work: Any) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
+
+
+async def _last_flush(parts: Parts, log: Any) -> None:
+    """Carry the rest of the journal to SQL; what cannot be carried stays in the journal."""
+    try:
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            await parts.filler.flush()
+    except (BootserveError, TimeoutError) as error:
+        log.warning("journal left for the next start", error=str(error) or "it takes too long")
+
+
+async def _start_admin(
+    parts: Parts, kept: Kept, scrubber: Scrubber, log: Any, stack: AsyncExitStack
+) -> None:
+    settings = parts.settings
+    reporter = Reporter(parts, scrubber)
+
+    def reload() -> None:
+        parts.current.scripts = load_scripts(settings.templates_dir)
+        log.info("reloaded")
+
+    plane = AdminPlane(
+        current=parts.current,
+        committer=parts.committer,
+        database=parts.sql,
+        desired=kept.desired,
+        generations=kept.generations,
+        boots=kept.boots,
+        artifacts=kept.artifacts,
+        http_base=parts.http_base,
+        flush=parts.filler.flush,
+        status=reporter.status,
+        reload=reload,
+        scrub=scrubber.scrub,
+    )
+    token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
+    hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))
+    app = make_admin_app(plane, reporter.registry(), token, hosts)
+    runner = await _runner(app, stack)
+    path = settings.state_dir / "admin.sock"
+    path.unlink(missing_ok=True)
+    await web.UnixSite(runner, path).start()
+    path.chmod(0o660)
+    stack.callback(partial(path.unlink, missing_ok=True))
+    if settings.admin_port:
+        await _listen(runner, _tcp_socket("127.0.0.1", settings.admin_port, ""))
+
+
+async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
+    settings = parts.settings
+    desk = scripts.ScriptDesk(
+        parts.current,
+        parts.recorder,
+        parts.minter,
+        http_base=parts.http_base,
+        unknown=settings.unknown,
+        network=parts.network,
+        neighbour=partial(neighbour_mac, settings.interface),
+    )
+    recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
+    report_desk = reports.ReportDesk(parts.current, parts.timeline, parts.recorder, recall.find)
+    routes = [
+        *scripts.routes(desk),
+        *files.routes(kept.artifacts, parts.nbps, parts.recorder),
+        *reports.routes(report_desk),
+    ]
+    runner = await _runner(make_boot_app(routes, log), stack)
+    sock = _tcp_socket(str(parts.network.ip), settings.http_port, settings.interface)
+    await _listen(runner, sock)
+
+
+async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    return runner
+
+
+async def _listen(runner: web.AppRunner, sock: socket.socket) -> None:
+    await web.SockSite(runner, sock, backlog=1024).start()
+
+
+def _tcp_socket(address: str, port: int, interface: str) -> socket.socket:
+    """Return a socket bound to ``address`` and ``port``, and to ``interface`` when it is named."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if interface:
+            name = interface.encode() + b"\0"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        sock.bind((address, port))
+        sock.listen(1024)
+    except OSError as error:
+        sock.close()
+        raise Unavailable(
+            f"TCP port {port} of {address} cannot be had: {error.strerror}",
+            hint=f"'ss -tlnp sport = :{port}' names who has it, such as another bootserve.",
+        ) from None
+    return sock

@@ -1,0 +1,69 @@
+"""Turns what the DHCP and TFTP servers see into phases, discovered machines and log lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bootserve.model.boot import Discovered, Phase
+from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.current import Current
+from bootserve.servers.dhcp import DhcpEvent
+from bootserve.servers.tftp import TftpEvent, TftpEventKind
+
+__all__ = ["Sightings"]
+
+
+class Sightings:
+    """The event callbacks of the DHCP and TFTP servers.
+
+    With ``register``, a network-boot client that is no node is recorded as discovered.
+    """
+
+    def __init__(self, current: Current, recorder: Recorder, log: Any, *, register: bool) -> None:
+        self._current = current
+        self._recorder = recorder
+        self._log = log
+        self._register = register
+
+    def dhcp(self, event: DhcpEvent) -> None:
+        """Take an event of the DHCP server."""
+        client = event.client
+        if client is None:
+            return  # not a network-boot client: ordinary DHCP traffic, or noise
+        if event.kind == "no usable offers":
+            self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
+        elif event.kind in ("send failed", "receive failed"):
+            self._log.error("dhcp", mac=client.mac, detail=f"{event.kind}: {event.reason}")
+        elif event.kind == "ignored":
+            if event.node:
+                self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
+        elif event.node:
+            self._recorder.early(
+                Phase.DHCP,
+                client.mac,
+                f"{event.kind} to {client.kind} {client.arch}",
+                node=event.node,
+                mac=client.mac,
+            )
+        if self._register and self._current.snapshot.plan(client.mac) is None:
+            self._recorder.discovered(
+                Discovered(
+                    mac=client.mac,
+                    arch=client.arch.value,
+                    uuid=client.uuid,
+                    vendor_class=client.vendor_class[:100],
+                )
+            )
+
+    def tftp(self, event: TftpEvent) -> None:
+        """Take an event of the TFTP server."""
+        address = event.client[0]
+        if event.kind is TftpEventKind.COMPLETED:
+            self._recorder.early(
+                Phase.TFTP,
+                address,
+                f"{event.filename}, {event.bytes_sent} bytes in {event.seconds:.2f} s",
+                address=address,
+            )
+        elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
+            self._log.info("tftp", address=address, file=event.filename[:100], detail=event.detail)

@@ -1,0 +1,111 @@
+"""What the server says of itself: status, readiness, metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bootserve import __version__
+from bootserve.model.boot import Phase
+from bootserve.servers.admin.plane import revision_out
+from bootserve.servers.admin.schemas import StatusOut
+from bootserve.service.scrubber import Scrubber
+from bootserve.service.wiring import Parts
+
+__all__ = ["Reporter"]
+
+
+class Reporter(Collector):
+    """Collects the status, and the metrics in Prometheus' form."""
+
+    def __init__(self, parts: Parts, scrubber: Scrubber) -> None:
+        self._parts = parts
+        self._scrubber = scrubber
+        self._started_at = time.time()
+
+    def registry(self) -> CollectorRegistry:
+        """Return a registry of this collector alone."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return registry
+
+    def _problems(self) -> list[str]:
+        parts = self._parts
+        journal, filler = parts.kept.journal, parts.filler
+        snapshot = parts.current.snapshot
+        problems = []
+        if filler.away:
+            problems.append("the database is away; boots are kept in the journal")
+        if journal.full:
+            problems.append(f"the journal cannot be written; {journal.lost} records are lost")
+        if self._scrubber.quarantined:
+            problems.append(f"{len(self._scrubber.quarantined)} artifacts are in quarantine")
+        stuck = sum(1 for _ in snapshot.unresolvable())
+        if stuck:
+            problems.append(f"{stuck} nodes have a pin that cannot be followed")
+        return problems
+
+    async def status(self) -> StatusOut:
+        """Return the server's state; asks the database how boots went in the last hour."""
+        parts = self._parts
+        journal, snapshot = parts.kept.journal, parts.current.snapshot
+        problems = self._problems()
+        recent = up = discovered = 0
+        if not parts.filler.away:
+            await parts.filler.flush()
+            since = time.time() - 3600
+            boots = await parts.sql.run(parts.kept.boots.active_since, since)
+            recent = len(boots)
+            up = sum(1 for one in boots if any(seen.phase is Phase.UP for seen in one.phases))
+            discovered = len(await parts.sql.run(parts.kept.boots.discovered))
+        return StatusOut(
+            version=__version__,
+            interface=parts.settings.interface,
+            address=str(parts.network.ip),
+            http_base=parts.http_base,
+            started_at=self._started_at,
+            ready=not problems,
+            problems=problems,
+            revision=revision_out(snapshot.revision),
+            nodes=len(snapshot.plans),
+            pins=len(snapshot.state.pins),
+            generations=sum(1 for g in snapshot.generations.values() if g.removed_at is None),
+            discovered=discovered,
+            unknown=parts.settings.unknown.value,
+            journal_sequence=journal.sequence,
+            journal_applied=parts.filler.applied,
+            journal_lost=journal.lost,
+            journal_full=journal.full,
+            quarantined=self._scrubber.quarantined,
+            up=up,
+            boots_last_hour=recent,
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; called by the registry at each scrape."""
+        parts = self._parts
+        journal, snapshot = parts.kept.journal, parts.current.snapshot
+        gauges = {
+            "revision": ("Current revision", snapshot.revision.number),
+            "nodes": ("Nodes", len(snapshot.plans)),
+            "pins": ("Pins", len(snapshot.state.pins)),
+            "unresolvable_nodes": ("Stuck nodes", sum(1 for _ in snapshot.unresolvable())),
+            "journal_bytes": ("Size of the journal", journal.size),
+            "journal_behind": ("Records not in SQL yet", journal.sequence - parts.filler.applied),
+            "quarantined_artifacts": ("Bad artifacts", len(self._scrubber.quarantined)),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"bootserve_{name}", text, value=value)
+        lost = CounterMetricFamily("bootserve_journal_lost", "Records that could not be written")
+        lost.add_metric([], journal.lost)
+        yield lost
+        phases = CounterMetricFamily(
+            "bootserve_phases", "Boot phases recorded since start", labels=["phase"]
+        )
+        for phase, count in parts.recorder.counts.items():
+            phases.add_metric([phase.value], count)
+        yield phases

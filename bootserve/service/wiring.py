@@ -1,0 +1,180 @@
+"""Builds every part of the server from the settings and joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.minting import Minter
+from bootserve.core.offers import OfferSettings, OfferTarget, answer
+from bootserve.core.snapshot import Snapshot, build_snapshot
+from bootserve.core.timeline import Timeline
+from bootserve.model.names import Mac
+from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.committer import Committer
+from bootserve.servers.current import Current
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.servers.dhcp import DhcpServer
+from bootserve.servers.tftp import TftpServer
+from bootserve.service.files import load_scripts, nbp_files, nbps_by_arch
+from bootserve.service.filler import Filler
+from bootserve.service.interface import address_of
+from bootserve.service.nbpcache import NbpCache
+from bootserve.service.sightings import Sightings
+from bootserve.settings import Settings
+from bootserve.store.artifacts import DirectoryStore
+from bootserve.store.boots import BootStore
+from bootserve.store.database import Database, sqlite_url
+from bootserve.store.desired import DesiredStore
+from bootserve.store.generations import GenerationStore
+from bootserve.store.journal import Journal
+
+__all__ = ["Kept", "Parts", "open_kept", "wire"]
+
+REMEMBERED_BOOTS = 10_000
+REMEMBERED_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What lies in the state directory, opened."""
+
+    database: Database
+    desired: DesiredStore
+    generations: GenerationStore
+    boots: BootStore
+    artifacts: DirectoryStore
+    journal: Journal
+
+    def close(self) -> None:
+        """Close the files; nothing may use them afterwards."""
+        self.journal.close()
+        self.database.close()
+
+
+def open_kept(settings: Settings) -> Kept:
+    """Open or create the state; blocks. Raises what the stores raise."""
+    directory = settings.state_dir
+    journal = Journal(
+        directory / "journal", max_bytes=settings.journal_max_mib << 20, clock=time.time
+    )
+    database = Database.open(sqlite_url(directory / "bootserve.db"))
+    return Kept(
+        database=database,
+        desired=DesiredStore(database),
+        generations=GenerationStore(database),
+        boots=BootStore(database, journal.id, max_discovered=settings.discovered_max),
+        artifacts=DirectoryStore(directory / "artifacts"),
+        journal=journal,
+    )
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a running server."""
+
+    settings: Settings
+    network: IPv4Interface
+    http_base: str
+    kept: Kept
+    sql: DatabaseThread
+    current: Current
+    timeline: Timeline
+    recorder: Recorder
+    filler: Filler
+    committer: Committer
+    minter: Minter
+    nbps: Mapping[str, Path]
+    dhcp: DhcpServer
+    tftp: TftpServer
+
+
+def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
+    """Return the parts, joined and not yet started; blocks while state is loaded."""
+    network = address_of(settings.interface, settings.address)
+    http_base = f"http://{network.ip}:{settings.http_port}"
+    nbps = nbp_files(settings)
+    current = Current(_load_snapshot(kept), load_scripts(settings.templates_dir))
+    timeline = Timeline()
+    sql = DatabaseThread()
+    filler = Filler(kept.journal, kept.boots, sql, log)
+    recorder = Recorder(
+        kept.journal, timeline, DiscoveryFilter(settings.discovered_max), log, filler.wake
+    )
+    minter = Minter()
+
+    def published(snapshot: Snapshot) -> None:
+        minter.forget_all_but(snapshot.by_mac.keys())
+        log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
+
+    committer = Committer(current, kept.desired, kept.generations, sql, published)
+    sightings = Sightings(
+        current, recorder, log, register=settings.unknown is UnknownPolicy.REGISTER
+    )
+    return Parts(
+        settings=settings,
+        network=network,
+        http_base=http_base,
+        kept=kept,
+        sql=sql,
+        current=current,
+        timeline=timeline,
+        recorder=recorder,
+        filler=filler,
+        committer=committer,
+        minter=minter,
+        nbps=nbps,
+        dhcp=_dhcp(settings, network, http_base, nbps, current, sightings),
+        tftp=_tftp(settings, network, nbps, sightings),
+    )
+
+
+def _load_snapshot(kept: Kept) -> Snapshot:
+    revision, state = kept.desired.load()
+    generations = {one.ref: one for one in kept.generations.list(include_removed=True)}
+    return build_snapshot(revision, state, generations, kept.database.site_id)
+
+
+def _dhcp(
+    settings: Settings,
+    network: IPv4Interface,
+    http_base: str,
+    nbps: Mapping[str, Path],
+    current: Current,
+    sightings: Sightings,
+) -> DhcpServer:
+    offers = OfferSettings(
+        address=str(network.ip),
+        http_base=http_base,
+        nbps=nbps_by_arch(settings, nbps),
+        answer_unknown=settings.unknown is not UnknownPolicy.IGNORE,
+        shape=settings.uefi_shape,
+    )
+
+    def lookup(mac: Mac) -> OfferTarget | None:
+        plan = current.snapshot.plan(mac)
+        return None if plan is None else OfferTarget(plan.node.name, nbp=plan.node.nbp)
+
+    return DhcpServer(
+        interface=settings.interface,
+        address=str(network.ip),
+        handler=lambda data, port: answer(data, port=port, settings=offers, lookup=lookup),
+        on_event=sightings.dhcp,
+    )
+
+
+def _tftp(
+    settings: Settings, network: IPv4Interface, nbps: Mapping[str, Path], sightings: Sightings
+) -> TftpServer:
+    return TftpServer(
+        address=str(network.ip),
+        port=settings.tftp_port,
+        interface=settings.interface,
+        lookup=NbpCache(nbps).read,
+        on_event=sightings.tftp,
+    )
