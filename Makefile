@@ -1,0 +1,45 @@
+# bootserve. `make help` lists the targets.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup packages demo test check bench golden lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install what is missing: Debian packages and .venv
+
+packages:
+	@deploy/install-packages deploy/debian-packages.txt
+
+$(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages
+	/usr/bin/python3.11 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e vm-harness
+	@touch $@
+
+demo: setup ## boot real VMs through bootserve from pinned generations, and prove what is promised
+	$(BIN)/python -m vm_harness.demo
+
+test: setup check ## run every test (under 25 minutes on two cores)
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup ## measure, in ratios of one run
+	$(BIN)/python -m bench
+
+lock: setup ## write requirements.lock again from pyproject.toml
+	$(BIN)/python -m venv build/lock
+	build/lock/bin/pip install --quiet pip-tools hatchling editables
+	build/lock/bin/pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate \
+	  --no-build-isolation -o requirements.lock pyproject.toml
+
+clean: ## remove what was made here (not the image cache)
+	rm -rf $(VENV) build dist
