@@ -18,7 +18,7 @@ from typing import Any
 from vm_harness.errors import HarnessError
 from vm_harness.net import Namespace
 
-__all__ = ["BootServer", "default_command"]
+__all__ = ["BootServer", "admin_socket", "default_command", "run_cli"]
 
 
 def default_command() -> list[str]:
@@ -177,3 +177,8 @@ def run_cli(
         said = (done.stderr or done.stdout).strip()
         raise HarnessError(f"{shlex.join(argv)} failed with {done.returncode}: {said}")
     return done.stdout
+
+
+def admin_socket(state_dir: Path) -> Path:
+    """Return the Unix socket of the admin API of the server whose state is there."""
+    return state_dir / "admin.sock"
