@@ -201,20 +201,29 @@ class ReadTransfer:
         self.deadline = now + self._interval
 
     def _advance(self, ahead: int, now: float) -> Sequence[bytes]:
-        """Go on behind ``ahead`` more blocks; those sent after them are lost (RFC 7440, 4)."""
-        if not self._resent and self._acked + ahead == self._sent:
-            elapsed = now - self._sent_at
+        """Go on behind ``ahead`` more blocks.
+
+        An ACK inside the window says that the block after it is lost, and the window starts again
+        there (RFC 7440 section 4). But when that block was sent less than a round trip ago, the
+        ACK is about an earlier copy: then only the window's end moves on. Clients such as EDK2
+        take each late copy of a block for a loss, and would have every window sent many times.
+        """
+        elapsed = now - self._sent_at
+        whole = self._acked + ahead == self._sent
+        if whole and not self._resent:
             self._rtt_least = min(self._rtt_least or elapsed, elapsed)
             self._rtt_greatest = max(self._rtt_greatest, elapsed)
         self._acked += ahead
         if self._acked == self._count:
             self.state = TransferState.COMPLETED
             return _NOTHING
-        self._rolled_back = False
-        self._resent = False
         self._interval = self._base_interval()
         self.deadline = now + self._interval
         self._progress_at = now
+        if not whole and elapsed < self._rtt_least:
+            return self._slide()
+        self._rolled_back = False
+        self._resent = not whole
         return self._send_window(now)
 
     def _duplicate(self, now: float) -> Sequence[bytes]:
@@ -235,9 +244,15 @@ class ReadTransfer:
         return self._send_window(now)
 
     def _send_window(self, now: float) -> Sequence[bytes]:
-        first = self._acked + 1
-        self._sent = min(self._acked + self.terms.windowsize, self._count)
+        """Send the whole window, from the first block that is not acknowledged."""
+        self._sent = self._acked
         self._sent_at = now
+        return self._slide()
+
+    def _slide(self) -> Sequence[bytes]:
+        """Send the blocks of the window that have not been sent."""
+        first = self._sent + 1
+        self._sent = min(self._acked + self.terms.windowsize, self._count)
         if self._sent == first:
             return (self._block(first),)
         return [self._block(n) for n in range(first, self._sent + 1)]
