@@ -11,7 +11,7 @@ PACKAGE = Path(bootserve.__file__).parent
 
 LAYERS = {
     "errors": 0,
-    "resources": 0,
+    "resources": 1,
     "__init__": 0,
     "model": 1,
     "wire": 2,

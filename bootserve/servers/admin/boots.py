@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Request, Route
-from bootserve.servers.admin.schemas import BootList, BootOut, BootQuery, PhaseOut
+from bootserve.servers.admin.schemas_seen import BootList, BootOut, BootQuery, PhaseOut
 from bootserve.store.boots import BootHistory
 
 __all__ = ["last_boot", "routes"]

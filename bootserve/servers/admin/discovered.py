@@ -12,7 +12,8 @@ from bootserve.model.desired import Node
 from bootserve.model.names import Arch, check_name, parse_mac
 from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
-from bootserve.servers.admin.schemas import AdoptBody, CommitOut, DiscoveredList, DiscoveredOut
+from bootserve.servers.admin.schemas import AdoptBody, CommitOut
+from bootserve.servers.admin.schemas_seen import DiscoveredList, DiscoveredOut
 
 __all__ = ["routes"]
 

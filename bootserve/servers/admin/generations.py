@@ -12,7 +12,7 @@ from bootserve.errors import Conflict, InvalidInput, NotFound
 from bootserve.model.generation import Generation, GenerationRef, parse_manifest
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
-from bootserve.servers.admin.schemas import (
+from bootserve.servers.admin.schemas_seen import (
     GenerationList,
     GenerationOut,
     GenerationQuery,

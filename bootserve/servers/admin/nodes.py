@@ -17,14 +17,13 @@ from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
     CommitOut,
-    ExplainOut,
-    LostPinOut,
     MessageQuery,
     NodeBody,
     NodeList,
     NodeOut,
     NodePatch,
 )
+from bootserve.servers.admin.schemas_seen import ExplainOut, LostPinOut
 
 __all__ = ["node_of", "node_out", "routes"]
 

@@ -9,7 +9,8 @@ from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan
 from bootserve.model.desired import Revision
 from bootserve.model.generation import GenerationRef
-from bootserve.servers.admin.schemas import CommitOut, RevisionOut, StatusOut
+from bootserve.servers.admin.schemas import CommitOut, RevisionOut
+from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread

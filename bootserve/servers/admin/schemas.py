@@ -1,8 +1,11 @@
-"""The API's bodies and answers: what validates a request also describes it in OpenAPI."""
+"""The API's bodies and answers about the desired state.
+
+What validates a request also describes it in OpenAPI.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -12,25 +15,12 @@ from bootserve.servers.admin.routing import Answer, Query, Request
 
 __all__ = [
     "AdoptBody",
-    "BootList",
-    "BootOut",
-    "BootQuery",
     "CommitOut",
-    "DiscoveredList",
-    "DiscoveredOut",
-    "ExplainOut",
-    "GenerationList",
-    "GenerationOut",
-    "GenerationQuery",
-    "ImportBody",
-    "ImportOut",
-    "LostPinOut",
     "MessageQuery",
     "NodeBody",
     "NodeList",
     "NodeOut",
     "NodePatch",
-    "PhaseOut",
     "PinBody",
     "PinList",
     "PinOut",
@@ -44,12 +34,7 @@ __all__ = [
     "RoleList",
     "RoleOut",
     "RollbackBody",
-    "ScrubOut",
-    "StatusOut",
     "UnpinQuery",
-    "UploadOut",
-    "UploadQuery",
-    "VerifyOut",
 ]
 
 Message = Annotated[str, Field(max_length=1000)]
@@ -250,178 +235,3 @@ class CommitOut(Answer):
     nodes_changed: int
     warnings: list[str]
     unrestorable: list[str] = []
-
-
-class GenerationQuery(Query):
-    """Which generations to list."""
-
-    image: Name = ""
-    removed: bool = False
-
-
-class GenerationOut(Answer):
-    """A generation. ``manifest`` is there when one is asked for, not in lists."""
-
-    name: str
-    digest: str
-    arch: Arch
-    size: int
-    imported_at: float
-    imported_by: str
-    removed_at: float | None
-    used_by: list[str] = []
-    manifest: dict[str, Any] | None = None
-
-
-class GenerationList(Answer):
-    """Generations by image and number."""
-
-    generations: list[GenerationOut]
-
-
-class ImportBody(Request):
-    """Registers a generation whose artifacts have been uploaded; ``manifest`` is its text."""
-
-    manifest: str = Field(max_length=4 << 20)
-
-
-class ImportOut(Answer):
-    """The generation that has this manifest; ``created`` is false when it was there already."""
-
-    generation: GenerationOut
-    created: bool
-
-
-class VerifyOut(Answer):
-    """The artifacts of a generation, re-read: name to ``ok``, ``corrupt`` or ``missing``."""
-
-    name: str
-    artifacts: dict[str, str]
-    intact: bool
-
-
-class ScrubOut(Answer):
-    """What a scrub of the whole store found."""
-
-    checked: int
-    quarantined: list[str]
-
-
-class UploadQuery(Query):
-    """Where the bytes of a PUT belong, and the artifact's whole size, in bytes."""
-
-    offset: int = Field(default=0, ge=0)
-    size: int = Field(ge=0)
-
-
-class UploadOut(Answer):
-    """How much of an artifact has been received, in bytes."""
-
-    offset: int
-    complete: bool
-
-
-class PhaseOut(Answer):
-    """A phase of a boot."""
-
-    phase: str
-    at: float
-    detail: str
-
-
-class BootOut(Answer):
-    """A boot and its phases. ``root`` is the root digest that the node itself reported."""
-
-    id: str
-    node: str
-    mac: str
-    generation: str
-    digest: str
-    revision: int
-    at: float
-    address: str
-    phases: list[PhaseOut]
-    reported_generation: str = ""
-    reported_root: str = ""
-
-
-class BootQuery(Query):
-    """Newest first; ``before`` is the id of a boot, only older ones than it are listed."""
-
-    node: Name = ""
-    limit: int = Field(default=50, ge=1, le=1000)
-    before: str | None = Field(default=None, max_length=64)
-
-
-class BootList(Answer):
-    """Boots, the newest first."""
-
-    boots: list[BootOut]
-
-
-class DiscoveredOut(Answer):
-    """A machine that is no node; times are seconds since the epoch."""
-
-    mac: str
-    first_seen: float
-    last_seen: float
-    count: int
-    arch: str
-    uuid: str
-    vendor_class: str
-    serial: str
-    manufacturer: str
-    product: str
-
-
-class DiscoveredList(Answer):
-    """Discovered machines, the latest first."""
-
-    machines: list[DiscoveredOut]
-
-
-class LostPinOut(Answer):
-    """A pin that does not decide, and why."""
-
-    scope: str
-    generation: str
-    reason: str
-
-
-class ExplainOut(Answer):
-    """A node's next boot and every reason for it; ``script`` is what it would be served now."""
-
-    node: NodeOut
-    revision: int
-    image: str
-    image_from: str
-    pin: str
-    lost: list[LostPinOut]
-    kernel_args: list[tuple[str, str]]
-    script: str
-    last_boot: BootOut | None
-
-
-class StatusOut(Answer):
-    """The server's own state."""
-
-    version: str
-    interface: str
-    address: str
-    http_base: str
-    started_at: float
-    ready: bool
-    problems: list[str]
-    revision: RevisionOut
-    nodes: int
-    pins: int
-    generations: int
-    discovered: int
-    unknown: str
-    journal_sequence: int
-    journal_applied: int
-    journal_lost: int
-    journal_full: bool
-    quarantined: list[str]
-    up: int
-    boots_last_hour: int

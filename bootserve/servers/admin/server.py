@@ -11,7 +11,7 @@ from bootserve.servers.admin import boots, discovered, generations, groups, node
 from bootserve.servers.admin.auth import middleware
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route, install
-from bootserve.servers.admin.schemas import ScrubOut, StatusOut
+from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
 
 __all__ = ["all_routes", "make_app"]
 
