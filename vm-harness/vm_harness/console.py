@@ -16,11 +16,12 @@ from vm_harness.errors import ExpectError, HarnessError
 
 __all__ = ["Cleaner", "Console", "connect_unix"]
 
+_WIPE = re.compile(r"\x08 \x08")
 _CONTROL = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC: titles
     r"|\x1b[ -/]*[0-Zc-~]"  # the rest
-    r"|\x08 \x08|[\x00\x07\x08]|\r(?=\n)"
+    r"|[\x00\x07\x08]|\r(?=\n)"
 )
 _MAYBE_UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,200}\x1b?)?|\x08 ?|\r)\Z")
 _TAIL_LINES = 40
@@ -40,7 +41,7 @@ class Cleaner:
 
     def feed(self, data: bytes) -> str:
         """Return the text that ``data`` completes; an unfinished sequence waits for its rest."""
-        text = self._pending + self._decoder.decode(data)
+        text = _WIPE.sub("", self._pending + self._decoder.decode(data))
         unfinished = _MAYBE_UNFINISHED.search(text)
         self._pending = unfinished[0] if unfinished else ""
         return _CONTROL.sub("", text[: len(text) - len(self._pending)])

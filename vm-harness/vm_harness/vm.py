@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
-import secrets
 import select
-import shlex
 import signal
 import subprocess
 import time
@@ -24,11 +21,9 @@ from vm_harness.machine import Machine, prepare, qemu_command
 from vm_harness.net import Namespace
 from vm_harness.qmp import Qmp, QmpEvent
 from vm_harness.registry import is_alive, process_started
+from vm_harness.shell import LOGIN_TIMEOUT, run_in_shell, wait_for_prompt
 
-__all__ = ["PROMPT", "Vm"]
-
-PROMPT = r"^(?:root@)?[\w.-]*:?[^\n\s]*# \Z"
-_LOGIN = 90.0
+__all__ = ["Vm"]
 
 
 class Vm:
@@ -202,32 +197,19 @@ class Vm:
         """Type on the console; end a line with a newline."""
         self.console.send(text)
 
-    def login(self, timeout: float = _LOGIN) -> None:
+    def login(self, timeout: float = LOGIN_TIMEOUT) -> None:
         """Wait for the prompt of a root shell on the console."""
-        self.expect(PROMPT, timeout)
+        wait_for_prompt(self.console, timeout)
         self._logged_in_after = self._boots_seen()
 
     def run(self, command: str, *, timeout: float = 60, check: bool = True) -> str:
-        """Run ``command`` in the root shell on the console and return what it printed.
+        """Run ``command`` in the root shell on the console; see :func:`run_in_shell`.
 
-        Waits for the shell first if there was no prompt since the last power-on or reset. Its stdin
-        is empty. Kernel messages that reach the console meanwhile are part of what is returned.
-
-        Raises HarnessError when the command fails and ``check`` is set, ExpectError when it does
-        not end within ``timeout`` seconds.
+        Waits for the shell first if there was no prompt since the last power-on or reset.
         """
         if self._logged_in_after != self._boots_seen():
             self.login()
-        token = secrets.token_hex(4)
-        # The quotes keep the echo of what is typed here from looking like what it prints.
-        self.send(
-            f"echo __b''egin_{token}; eval {_quote(command)} </dev/null; echo __e''nd_{token} $?\n"
-        )
-        self.expect(rf"__begin_{token}\n", timeout)
-        done = self.expect(re.compile(rf"(.*?)__end_{token} (\d+)\n", re.DOTALL), timeout)
-        if check and done[2] != "0":
-            raise HarnessError(f"{self.name}: {command!r} failed with {done[2]}: {done[1].strip()}")
-        return done[1].removesuffix("\n")
+        return run_in_shell(self.console, command, timeout=timeout, check=check)
 
     def _boots_seen(self) -> int:
         return len(self._monitor.events("RESET"))
@@ -307,11 +289,3 @@ class Vm:
             raise HarnessError(f"there is no VM {directory.name!r}: {error}") from None
         vm.started_monotonic = time.monotonic() - (time.time() - vm.started_at)
         return vm
-
-
-def _quote(command: str) -> str:
-    """Return ``command`` as one shell word that survives being typed at an interactive shell."""
-    if command.isprintable():
-        return shlex.quote(command)
-    encoded = base64.b64encode(command.encode()).decode()  # a tab typed would ask for completion
-    return f'"$(echo {encoded} | base64 -d)"'

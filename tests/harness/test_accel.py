@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vm_harness.accel import Accelerator, boot_sector, kvm_plausible, probe
+
+INTEL = "processor\t: 0\nflags\t\t: fpu vme vmx ssse3\nbugs\t:\n"
+AMD = "flags\t\t: fpu svm\n"
+PLAIN = "flags\t\t: fpu vme avmx svmlock\n"
+
+
+def test_boot_sector_is_one_bootable_sector() -> None:
+    assert len(boot_sector()) == 512
+    assert boot_sector()[510:] == b"\x55\xaa"
+
+
+def test_probe_guest_reaches_long_mode_under_tcg() -> None:
+    assert probe(Accelerator.TCG, timeout=10)
+
+
+def test_probe_gives_up_on_a_guest_that_does_not_answer() -> None:
+    assert not probe(Accelerator.TCG, timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "device", "software", "plausible"),
+    [
+        (INTEL, True, False, True),
+        (AMD, True, False, True),
+        (PLAIN, True, False, False),
+        ("", True, False, False),
+        (INTEL, False, False, False),
+        (INTEL, True, True, False),
+    ],
+)
+def test_kvm_needs_hardware_flags_a_device_and_no_software_kvm(
+    tmp_path: Path, cpuinfo: str, device: bool, software: bool, plausible: bool
+) -> None:
+    if device:
+        (tmp_path / "kvm").touch()
+    if software:
+        (tmp_path / "modules/kvm_pvm").mkdir(parents=True)
+    found = kvm_plausible(cpuinfo, kvm_device=tmp_path / "kvm", modules=tmp_path / "modules")
+    assert found is plausible
