@@ -207,10 +207,10 @@ class Journal:
                 self._full or self._active.size * 2 > self._segment_bytes
             ):
                 self._rotate()
-            firsts = [segment.first for segment in self._closed[1:]] + [self._active.first]
+            firsts = [*(segment.first for segment in self._closed), self._active.first]
             done = [
                 segment
-                for segment, next_first in zip(self._closed, firsts, strict=True)
+                for segment, next_first in zip(self._closed, firsts[1:], strict=True)
                 if next_first <= through + 1
             ]
             self._closed = self._closed[len(done) :]
