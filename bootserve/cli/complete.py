@@ -1,0 +1,98 @@
+"""Completion of names in the shell, from the running server; silent when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import typer
+
+from bootserve.cli.client import Api
+from bootserve.cli.session import Connection
+from bootserve.errors import BootserveError
+from bootserve.servers.admin.routing import Answer
+from bootserve.servers.admin.schemas import NodeList, RackList, RoleList
+from bootserve.servers.admin.schemas_seen import DiscoveredList, GenerationList
+
+__all__ = ["generations", "images", "macs", "nodes", "racks", "roles", "scopes"]
+
+SECONDS = 2.0
+
+
+def _ask(context: typer.Context, *questions: tuple[str, type[Answer]]) -> list[Answer]:
+    async def ask() -> list[Answer]:
+        async with asyncio.timeout(SECONDS), Api(Connection.of(context).endpoint()) as api:
+            return [(await api.call("GET", path, answer)).value for path, answer in questions]
+
+    try:
+        return asyncio.run(ask())
+    except (BootserveError, OSError):
+        # The shell shows what is printed here in the middle of the line that is being typed.
+        return []
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _names(answers: Iterable[Answer]) -> Iterable[str]:
+    for answer in answers:
+        match answer:
+            case NodeList():
+                yield from (node.name for node in answer.nodes)
+            case RackList():
+                yield from (rack.name for rack in answer.racks)
+            case RoleList():
+                yield from (role.name for role in answer.roles)
+            case GenerationList():
+                yield from (one.name for one in answer.generations)
+            case DiscoveredList():
+                yield from (machine.mac for machine in answer.machines)
+
+
+Completer = Callable[[typer.Context, str], list[str]]
+
+
+def _completer(path: str, answer: type[Answer]) -> Completer:
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        return _starting(_names(_ask(context, (path, answer))), incomplete)
+
+    return complete
+
+
+nodes = _completer("/nodes", NodeList)
+racks = _completer("/racks", RackList)
+roles = _completer("/roles", RoleList)
+generations = _completer("/generations", GenerationList)
+macs = _completer("/discovered", DiscoveredList)
+
+
+def images(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the images that have generations or that a role names."""
+    found = _ask(context, ("/generations", GenerationList), ("/roles", RoleList))
+    names = [
+        *(
+            one.name.rpartition("@")[0]
+            for a in found
+            if isinstance(a, GenerationList)
+            for one in a.generations
+        ),
+        *(role.image for a in found if isinstance(a, RoleList) for role in a.roles),
+    ]
+    return _starting(names, incomplete)
+
+
+def scopes(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the scopes that a pin may be set on."""
+    kinds: dict[str, tuple[str, type[Answer]]] = {
+        "node": ("/nodes", NodeList),
+        "rack": ("/racks", RackList),
+        "role": ("/roles", RoleList),
+    }
+    kind, slash, _ = incomplete.partition("/")
+    if not slash:
+        return _starting(["site", *(f"{kind}/" for kind in kinds)], incomplete)
+    if kind not in kinds:
+        return []
+    found = _names(_ask(context, kinds[kind]))
+    return _starting((f"{kind}/{name}" for name in found), incomplete)

@@ -1,0 +1,58 @@
+"""How an explanation of a node's next boot is shown."""
+
+from __future__ import annotations
+
+from bootserve.cli.output import Output, local_time
+from bootserve.servers.admin.schemas_seen import BootOut, ExplainOut
+
+__all__ = ["render_explanation"]
+
+
+def render_explanation(out: Output, found: ExplainOut) -> None:
+    """Print why a node boots what it boots, and the script it would be served now."""
+    node = found.node
+    where = [f"rack {node.rack}" if node.rack else "", f"role {node.role}" if node.role else ""]
+    rows = [
+        ("Node", ", ".join([node.name, *filter(None, where), node.arch])),
+        ("MAC", "\n".join(node.macs)),
+        ("Image", f"{found.image}, from {found.image_from}" if found.image else "none"),
+        ("Next boot", _outcome(found)),
+        ("Why", node.reason),
+        ("Pin that decides", found.pin or "none"),
+        ("Pins that do not", _lost(found)),
+        ("Kernel arguments", _kernel_args(found)),
+        ("Last boot", _last_boot(found.last_boot)),
+        ("Revision", str(found.revision)),
+    ]
+    out.pairs([(name, value) for name, value in rows if value])
+    out.line("")
+    out.line("The script it would be served now:", style="bold")
+    out.raw(found.script if found.script.endswith("\n") else found.script + "\n")
+
+
+def _outcome(found: ExplainOut) -> str:
+    match found.node.action:
+        case "boot":
+            return found.node.generation
+        case "local":
+            return "its own disk"
+        case "hold":
+            return "none: it holds and asks again"
+        case other:
+            return other
+
+
+def _lost(found: ExplainOut) -> str:
+    return "\n".join(f"{one.scope} {one.generation}: {one.reason}" for one in found.lost)
+
+
+def _kernel_args(found: ExplainOut) -> str:
+    return "\n".join(f"{text}  (from {source})" for source, text in found.kernel_args)
+
+
+def _last_boot(boot: BootOut | None) -> str:
+    if boot is None:
+        return "never"
+    last = max(boot.phases, key=lambda phase: phase.at, default=None)
+    reached = f", reached {last.phase} after {last.at - boot.at:.1f} s" if last else ""
+    return f"{boot.generation} at {local_time(boot.at)}{reached}"

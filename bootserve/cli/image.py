@@ -1,0 +1,215 @@
+"""Commands on images and their generations."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bootserve.build.bundle import read_bundle
+from bootserve.build.image import build_image, default_cache_dir
+from bootserve.cli import complete
+from bootserve.cli.command import command, group
+from bootserve.cli.importing import EXAMPLES, import_image
+from bootserve.cli.meters import build_meter, transfer_meter
+from bootserve.cli.options import GenerationArg
+from bootserve.cli.output import Output, human_size, local_time
+from bootserve.cli.sending import send
+from bootserve.cli.session import Session
+from bootserve.cli.showing import manifest_of, render_generation
+from bootserve.cli.transfer import download_bundle
+from bootserve.model.generation import GenerationRef, Manifest
+from bootserve.servers.admin.schemas_seen import GenerationList, GenerationOut, VerifyOut
+
+__all__ = ["add_commands"]
+
+PANEL = "Images"
+
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        metavar="DIR",
+        help="Where downloaded packages are kept. Default: ~/.cache/bootserve.",
+    ),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add ``image …`` to ``app``."""
+    image = group(app, "image", "Build, import, list, verify and remove image generations.", PANEL)
+    command(
+        image,
+        "build",
+        "bootserve image build images/debian-base --import",
+        "bootserve image build images/debian-base --output /srv/bundles/debian-base",
+    )(build)
+    command(image, "import", *EXAMPLES)(import_image)
+    command(image, "list", "bootserve image list debian-base --removed")(list_generations)
+    command(image, "show", "bootserve image show debian-base@7 --packages")(show)
+    command(image, "verify", "bootserve image verify debian-base@7")(verify)
+    command(image, "export", "bootserve image export debian-base@7 --output /srv/bundles/7")(export)
+    command(image, "rm", "bootserve image rm debian-base@3")(remove)
+
+
+def build(
+    session: Session,
+    definition: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of a definition: it has image.toml.")
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="BUNDLE",
+            help="The bundle to write, a directory; one that is there is replaced."
+            " Default: NAME.bundle here, or none with --import.",
+        ),
+    ] = None,
+    import_it: Annotated[
+        bool, typer.Option("--import", help="Import it as the next generation of its image.")
+    ] = False,
+    cache_dir: CacheDir = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Unpack the packages anew, though the cache has them.")
+    ] = False,
+) -> None:
+    """Build an image from its definition into a bundle. This needs no server.
+
+    The same definition from the same package versions gives the same bundle, bit for bit.
+    """
+    if output is None and not import_it:
+        output = Path(f"{definition.resolve().name}.bundle")
+    cache = (cache_dir or default_cache_dir()).resolve()
+    with _folder(cache) as scratch:
+        target = output or scratch / "bundle"
+        with build_meter(session.out) as tell:
+            manifest = build_image(
+                definition, output=target, cache_dir=cache, progress=tell, fresh=fresh
+            )
+        if import_it:
+            send(session, read_bundle(target))
+        elif session.out.is_json:
+            session.out.json({"bundle": str(target), **_summary(manifest)})
+        else:
+            session.out.line(f"{target}: {manifest.image}, {manifest.digest}")
+
+
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=parent) as made:
+        yield Path(made)
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    return {"digest": manifest.digest, "manifest": manifest.model_dump(mode="json")}
+
+
+def list_generations(
+    session: Session,
+    image: Annotated[
+        str,
+        typer.Argument(
+            metavar="[IMAGE]", help="Only this image's.", autocompletion=complete.images
+        ),
+    ] = "",
+    *,
+    removed: Annotated[
+        bool, typer.Option("--removed", help="List those too whose artifacts were removed.")
+    ] = False,
+) -> None:
+    """List generations."""
+    query: dict[str, str | int] = {"removed": "true" if removed else "false"}
+    if image:
+        query["image"] = image
+
+    def render(out: Output, answer: GenerationList) -> None:
+        if not answer.generations:
+            out.note("No generations. Import one with 'bootserve image build DIR --import'.")
+            return
+        out.table(
+            ["GENERATION", "ARCH", ">SIZE", "IMPORTED", "BY", "DIGEST", "REMOVED"][: 6 + removed],
+            [_row(one)[: 6 + removed] for one in answer.generations],
+        )
+
+    session.show(session.call("GET", "/generations", GenerationList, query=query), render)
+
+
+def _row(one: GenerationOut) -> list[str]:
+    return [
+        one.name,
+        one.arch,
+        human_size(one.size),
+        local_time(one.imported_at),
+        one.imported_by,
+        one.digest,
+        local_time(one.removed_at),
+    ]
+
+
+def show(
+    session: Session,
+    generation: GenerationArg,
+    *,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="List its packages and their versions.")
+    ] = False,
+) -> None:
+    """Show a generation: its manifest, and what uses it."""
+    reply = session.call("GET", f"/generations/{GenerationRef.parse(generation)}", GenerationOut)
+    session.show(reply, lambda out, one: render_generation(out, one, packages=packages))
+
+
+def verify(session: Session, generation: GenerationArg) -> None:
+    """Read a generation's artifacts again and compare digests. Exits with 1 when one differs."""
+    path = f"/generations/{GenerationRef.parse(generation)}/verify"
+    reply = session.call("POST", path, VerifyOut, patient=True)
+
+    def render(out: Output, found: VerifyOut) -> None:
+        for name, result in found.artifacts.items():
+            out.line(f"{name}: {result}", style="" if result == "ok" else "bold red")
+
+    session.show(reply, render)
+    if not reply.value.intact:
+        raise typer.Exit(1)
+
+
+def export(
+    session: Session,
+    generation: GenerationArg,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="BUNDLE", help="The bundle to write; one there is replaced."
+        ),
+    ],
+) -> None:
+    """Write a generation as a bundle, every digest checked, for another server to import."""
+    ref = GenerationRef.parse(generation)
+    shown = session.call("GET", f"/generations/{ref}", GenerationOut).value
+    manifest = manifest_of(shown)
+    sizes = {name: artifact.size for name, artifact in manifest.artifacts.items()}
+    with transfer_meter(session.out, sizes) as moved:
+        session.run(lambda api: download_bundle(api, manifest, output, moved))
+    if session.out.is_json:
+        session.out.json({"bundle": str(output), **_summary(manifest)})
+    else:
+        session.out.line(f"{output}: {ref}, {manifest.digest}")
+
+
+def remove(session: Session, generation: GenerationArg) -> None:
+    """Remove a generation's artifacts; its manifest is kept.
+
+    Refused while a pin, one of the last 10 revisions or a boot of the last hour uses it.
+    """
+    path = f"/generations/{GenerationRef.parse(generation)}"
+    reply = session.call("DELETE", path, GenerationOut)
+    session.show(reply, lambda out, one: out.line(f"{one.name} is removed; its manifest is kept."))

@@ -1,0 +1,197 @@
+"""Commands on the running server and on what nodes did."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from bootserve.cli import complete
+from bootserve.cli.client import segment
+from bootserve.cli.command import command
+from bootserve.cli.explaining import render_explanation
+from bootserve.cli.options import NodeArg
+from bootserve.cli.output import Output, clean, local_time
+from bootserve.cli.session import Session
+from bootserve.servers.admin.schemas_seen import BootList, BootOut, ExplainOut, ScrubOut, StatusOut
+
+__all__ = ["add_commands"]
+
+PANEL = "Look"
+OPERATE = "Server"
+
+OptionalNode = Annotated[
+    str,
+    typer.Argument(metavar="[NODE]", help="Only this node's boots.", autocompletion=complete.nodes),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add ``status``, ``boots``, ``explain``, ``scrub`` and ``reload`` to ``app``."""
+    command(app, "status", "bootserve status", panel=PANEL)(status)
+    command(
+        app, "boots", "bootserve boots r12-n01 --limit 5", "bootserve boots --phases", panel=PANEL
+    )(boots)
+    command(
+        app,
+        "explain",
+        "bootserve explain r12-n01",
+        "bootserve explain r12-n01 --script",
+        panel=PANEL,
+    )(explain)
+    command(app, "scrub", "bootserve scrub", panel=OPERATE)(scrub)
+    command(app, "reload", "bootserve reload", panel=OPERATE)(reload)
+
+
+def status(session: Session) -> None:
+    """Say how the server is. Exits with 1 when it is not ready."""
+    reply = session.call("GET", "/status", StatusOut)
+    session.show(reply, _status)
+    if not reply.value.ready:
+        raise typer.Exit(1)
+
+
+def _status(out: Output, now: StatusOut) -> None:
+    revision = now.revision
+    rows: list[tuple[str, object]] = [
+        ("State", Text("ready", "green") if now.ready else Text("not ready", "bold red"))
+    ]
+    rows += [("Problem", Text(problem, "red")) for problem in map(clean, now.problems)]
+    rows += [
+        ("Version", now.version),
+        ("Running since", local_time(now.started_at)),
+        ("Interface", f"{now.interface}, {now.address}"),
+        ("Boot plane", now.http_base),
+        ("Revision", f"{revision.number}, {local_time(revision.at)}, {revision.author}"),
+        ("Nodes", f"{now.nodes}, {now.up} of them up"),
+        ("Boots in the last hour", now.boots_last_hour),
+        ("Pins", now.pins),
+        ("Generations", now.generations),
+        ("Unknown machines", f"{now.unknown}; {now.discovered} discovered"),
+        ("Journal", _journal(now)),
+    ]
+    rows += [("Quarantined", digest) for digest in now.quarantined]
+    out.pairs(rows)
+
+
+def _journal(now: StatusOut) -> str:
+    text = f"record {now.journal_sequence}, {now.journal_applied} in the database"
+    if now.journal_full:
+        text += "; FULL"
+    if now.journal_lost:
+        text += f"; {now.journal_lost} lost"
+    return text
+
+
+def boots(
+    session: Session,
+    node: OptionalNode = "",
+    *,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1000, help="How many, newest first.")
+    ] = 20,
+    before: Annotated[
+        str | None,
+        typer.Option("--before", metavar="BOOT", help="Only older ones than this boot's id."),
+    ] = None,
+    phases: Annotated[
+        bool, typer.Option("--phases", help="Show when each phase was seen, in seconds.")
+    ] = False,
+) -> None:
+    """List boots: what ran where, and when."""
+    query: dict[str, str | int] = {"limit": limit}
+    if node:
+        query["node"] = node
+    if before is not None:
+        query["before"] = before
+    reply = session.call("GET", "/boots", BootList, query=query)
+    session.show(reply, _boots_with_phases if phases else _boots)
+
+
+def _boots(out: Output, answer: BootList) -> None:
+    if not answer.boots:
+        out.note("No boots.")
+        return
+    out.table(
+        ["TIME", "NODE", "GENERATION", ">REVISION", "PHASE", ">SECONDS", "RUNS", "BOOT"],
+        [
+            [
+                local_time(one.at),
+                one.node,
+                one.generation,
+                one.revision,
+                *_last_phase(one),
+                _runs(one),
+                one.id,
+            ]
+            for one in answer.boots
+        ],
+    )
+
+
+def _last_phase(boot: BootOut) -> tuple[str, str]:
+    if not boot.phases:
+        return "", ""
+    last = max(boot.phases, key=lambda phase: phase.at)
+    return last.phase, f"{last.at - boot.at:.1f}"
+
+
+def _runs(boot: BootOut) -> str:
+    """Return what the node says it runs, when that is not the generation it was given."""
+    said = boot.reported_generation
+    if not said:
+        return "?"
+    return "as pinned" if said == boot.generation else said
+
+
+def _boots_with_phases(out: Output, answer: BootList) -> None:
+    for boot in answer.boots:
+        out.line(
+            f"{local_time(boot.at)}  {boot.node}  {boot.generation}  revision {boot.revision}"
+            f"  {boot.address}  {boot.id}",
+            style="bold",
+        )
+        out.table(
+            [">  SECONDS", "PHASE", "DETAIL"],
+            [
+                [f"{phase.at - boot.at:.2f}", phase.phase, phase.detail]
+                for phase in sorted(boot.phases, key=lambda phase: phase.at)
+            ],
+        )
+
+
+def explain(
+    session: Session,
+    node: NodeArg,
+    *,
+    script: Annotated[
+        bool, typer.Option("--script", help="Print the script alone, as the node would get it.")
+    ] = False,
+) -> None:
+    """Explain a node's next boot: which pin applies, which lost to it and why, and its script."""
+    reply = session.call("GET", f"/nodes/{segment(node)}/explain", ExplainOut)
+    if script and not session.out.is_json:
+        session.out.raw(reply.value.script)
+    else:
+        session.show(reply, render_explanation)
+
+
+def scrub(session: Session) -> None:
+    """Read every artifact again; one that fails is quarantined. Exits with 1 when one did."""
+    reply = session.call("POST", "/scrub", ScrubOut, patient=True)
+    session.show(reply, _scrubbed)
+    if reply.value.quarantined:
+        raise typer.Exit(1)
+
+
+def _scrubbed(out: Output, found: ScrubOut) -> None:
+    out.line(f"{found.checked} artifacts read, {len(found.quarantined)} quarantined.")
+    for digest in found.quarantined:
+        out.line(f"quarantined: {digest}", style="red")
+
+
+def reload(session: Session) -> None:
+    """Read the iPXE templates again. One that does not render is refused, and nothing changes."""
+    reply = session.call("POST", "/reload", StatusOut)
+    session.show(reply, lambda out, _: out.line("The templates are read again."))
