@@ -35,6 +35,10 @@ class ReplyBudget:
         self._spent: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._trusted: OrderedDict[str, float] = OrderedDict()
 
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._spent) + len(self._trusted)
+
     def spend(self, address: str, now: float) -> bool:
         """Return whether one more datagram may go to ``address``, and count it if so."""
         if self._is_trusted(address, now):
