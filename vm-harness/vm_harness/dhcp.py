@@ -40,18 +40,23 @@ class DhcpServer:
         self.log = directory / "dnsmasq.log"
         self._lease_file = directory / "dnsmasq.leases"
         self._output = directory / "dnsmasq.output"
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, first: str, last: str, netmask: str) -> subprocess.Popen[bytes]:
+    def start(self, first: str, last: str, netmask: str) -> None:
         """Start it and wait until it serves ``first`` to ``last``; raises HarnessError."""
         with self._output.open("wb") as output:
-            process = self.namespace.spawn(self._command(first, last, netmask), log=output)
+            self._process = self.namespace.spawn(self._command(first, last, netmask), log=output)
         deadline = time.monotonic() + 10
         while "sockets bound exclusively" not in self.log_text():
-            if process.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self._output.read_text() + self.log_text()
                 raise HarnessError(f"dnsmasq did not come up: {said.strip()}")
             time.sleep(0.01)
-        return process
+
+    def wait(self) -> None:
+        """Wait for the end of the process that start() made, once it has been told to end."""
+        if self._process is not None:
+            self._process.wait(10)
 
     def _command(self, first: str, last: str, netmask: str) -> list[str]:
         return [

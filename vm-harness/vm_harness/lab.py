@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -53,7 +51,6 @@ class Lab:
         self.servers: list[BootServer] = []
         self.vms: list[Vm] = []
         self._reaper = reaper
-        self._dhcp_process: subprocess.Popen[bytes] | None = None
         self._corruptor: Corruptor | None = None
         self._stack = ExitStack()
 
@@ -76,17 +73,14 @@ class Lab:
         It goes down with its owner, however that ends, unless :meth:`keep` is called. Without
         ``accelerator``, KVM is probed. Raises HarnessError; what was begun is then undone.
         """
-        state = registry.claim()
-        reaper = Reaper(state.id)
+        chosen = accelerator or choose_accelerator()
+        state = registry.claim(str(chosen))
+        lab = cls(state, reaper=Reaper(state.id))
         try:
-            state = replace(state, accelerator=str(accelerator or choose_accelerator()))
-            state.save()
-            lab = cls(state, reaper=reaper)
             lab.network.build()
-            lab._dhcp_process = lab.dhcp.start(*POOL)
+            lab.dhcp.start(*POOL)
         except BaseException:
-            registry.remove(state.id)
-            reaper.stand_down()
+            lab.down()
             raise
         return lab
 
@@ -110,8 +104,7 @@ class Lab:
         registry.remove(self.id)
         for server in self.servers:
             server.stop()
-        if self._dhcp_process:
-            self._dhcp_process.wait(10)
+        self.dhcp.wait()
         if self._reaper:
             self._reaper.stand_down()
             self._reaper = None

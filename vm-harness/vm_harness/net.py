@@ -16,6 +16,11 @@ from vm_harness.errors import HarnessError
 __all__ = ["NETNS", "Namespace", "end_processes", "list_namespaces", "run"]
 
 NETNS = Path("/run/netns")
+_SETTINGS = """
+for f in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv6/conf/*/accept_ra
+do echo 0 >$f
+done
+"""
 
 
 def run(argv: Sequence[str], *, input: str | None = None, timeout: float = 30) -> str:
@@ -53,10 +58,14 @@ class Namespace:
         return (NETNS / self.name).exists()
 
     def create(self) -> None:
-        """Make it, with its loopback up, and without the filters that a lab's odd paths offend."""
+        """Make it, with its loopback up.
+
+        Without the filters that a lab's odd paths offend, and deaf to router advertisements, so
+        that only machines that boot ask for and use them.
+        """
         run(["ip", "netns", "add", self.name])
         self.ip("link", "set", "lo", "up")
-        self.run(["sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done"])
+        self.run(["sh", "-c", _SETTINGS])
 
     def remove(self) -> None:
         """Remove the name; the namespace ends with its last process."""

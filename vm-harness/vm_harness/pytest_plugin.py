@@ -19,6 +19,7 @@ from vm_harness.vm import Vm
 __all__ = ["VmFactory", "lab", "vm"]
 
 _LINES = 200
+_LOG_LINES = 80
 
 
 class VmFactory(Protocol):
@@ -66,14 +67,14 @@ def pytest_runtest_makereport(
 def _logs(used: Lab) -> Iterator[tuple[str, str]]:
     for one in used.vms:
         if one.console_log.exists():
-            yield f"console of {one.name} (last {_LINES} lines)", _tail(one.console_log)
+            yield f"console of {one.name} (last {_LINES} lines)", _tail(one.console_log, _LINES)
     for server in used.servers:
-        yield f"log of {server.log.stem}", _tail(server.log)
-    yield "log of the DHCP server", _tail(used.dhcp.log)
+        yield f"log of {server.log.stem}", _tail(server.log, _LOG_LINES)
+    yield "log of the DHCP server", _tail(used.dhcp.log, _LOG_LINES)
 
 
-def _tail(path: Path) -> str:
+def _tail(path: Path, lines: int) -> str:
     if not path.exists():
         return ""
 
-    return "\n".join(Cleaner().feed(path.read_bytes()).splitlines()[-_LINES:])
+    return "\n".join(Cleaner().feed(path.read_bytes()).splitlines()[-lines:])

@@ -52,7 +52,7 @@ class LabState:
     owner_pid: int
     owner_started: int
     created: float
-    accelerator: str = "tcg"
+    accelerator: str
     bootserve: tuple[str, ...] = ()
     state_dir: str = ""
 
@@ -106,7 +106,7 @@ def is_alive(pid: int, started: int) -> bool:
     return started != 0 and process_started(pid) == started
 
 
-def claim() -> LabState:
+def claim(accelerator: str) -> LabState:
     """Take a new id, owned by this process, and make its directory with ``lab.json`` in it.
 
     The id is made of the process id and a random byte; that the directory is made with its state
@@ -120,7 +120,7 @@ def claim() -> LabState:
     reason = ""
     for _ in range(1000):
         lab_id = f"{pid & 0xFFFFFF:06x}{secrets.token_hex(1)}"
-        state = LabState(lab_id, pid, process_started(pid), time.time())
+        state = LabState(lab_id, pid, process_started(pid), time.time(), accelerator)
         fresh = BASE / f".{lab_id}-{secrets.token_hex(4)}"
         try:  # again when the id is taken, or when BASE was removed by the last lab to go down
             fresh.mkdir(mode=0o700, parents=True)

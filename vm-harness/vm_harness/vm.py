@@ -58,6 +58,7 @@ class Vm:
         self._console: Console | None = None
         self._qmp: Qmp | None = None
         self._logged_in_after: int | None = None
+        self._closed = False
 
     # --- what it is -------------------------------------------------------------------------
 
@@ -169,9 +170,11 @@ class Vm:
         self._disconnect()
 
     def close(self) -> None:
-        """Kill it and give its taps and directory back to the lab."""
+        """Kill it and give its taps and directory back to the lab, once."""
         self.kill()
-        self._release(self)
+        if not self._closed:
+            self._closed = True
+            self._release(self)
 
     def _disconnect(self) -> None:
         if self._qmp is not None:
