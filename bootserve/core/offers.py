@@ -207,7 +207,8 @@ def _reply_type(packet: DhcpPacket, port: int, settings: OfferSettings) -> Messa
     if asked == MessageType.DISCOVER and port == DHCP_PORT:
         return MessageType.OFFER
     try:
-        name = f"a {MessageType(asked).name}"
+        word = MessageType(asked).name
+        name = f"{'an' if word == 'INFORM' else 'a'} {word}"
     except ValueError:
         name = "a message of no known type"
     return f"{name} on port {port} asks nothing of a proxyDHCP server"
