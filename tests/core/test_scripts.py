@@ -21,7 +21,7 @@ def renderer() -> ScriptRenderer:
     return ScriptRenderer(SHIPPED)
 
 
-def planned(**fields: object) -> tuple[Snapshot, NodePlan]:
+def planned(**fields: Any) -> tuple[Snapshot, NodePlan]:
     pins = str(fields.pop("pins", "site web@1"))
     one = node(rack="r1", role="compute", **fields)
     found = snapshot(
