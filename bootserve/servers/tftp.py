@@ -33,7 +33,9 @@ _BATCH = 128
 """Datagrams taken in one turn of the loop, so that HTTP and DHCP get theirs."""
 _RECEIVE_SIZE = 1024
 """Twice the longest request; what is longer is cut and then refused for its length."""
-_BUFFER = 4 << 20
+_RECEIVE_BUFFER = 4 << 20
+_SEND_BUFFER = 1 << 20
+"""Bytes that may wait in the kernel: more of them would wait longer than clients do."""
 _SIOCGIFMTU = 0x8921
 
 
@@ -117,8 +119,8 @@ class TftpServer:
             if self._interface is not None:
                 name = self._interface.encode() + b"\0"
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             sock.bind((self._address, self._port))
             return sock, self._limits(sock)
         except OSError as error:
@@ -205,6 +207,7 @@ class TftpServer:
             loop = asyncio.get_running_loop()
             loop.remove_writer(self._socket)
             loop.add_reader(self._socket, self._on_readable)
+            self._arm_timer()
 
     def _arm_timer(self) -> None:
         when = self._engine.timer() if self._engine is not None else None
@@ -213,7 +216,8 @@ class TftpServer:
 
     def _on_timer(self) -> None:
         self._timer = None
-        if self._engine is not None:
+        # What still waits here to be sent cannot have been acknowledged: no time has run out.
+        if self._engine is not None and not self._unsent:
             now = asyncio.get_running_loop().time()
             self._send_all(self._engine.handle_timer(now))
             self._arm_timer()

@@ -72,6 +72,7 @@ class _Session:
     request: Request
     transfer: ReadTransfer
     started: float
+    greeted: bool = False
     answered: bool = False
 
 
@@ -139,6 +140,7 @@ class TftpEngine:
             if session.transfer.finished:
                 self._finish(client, session, now)
             elif session.transfer.answered or self._budget.spend(client[0], now):
+                session.greeted = True
                 outgoing.extend((reply, client) for reply in replies)
         return outgoing
 
@@ -214,6 +216,7 @@ class TftpEngine:
         later otherwise."""
         if not session.answered and not self._budget.spend(client[0], now):
             return _NOTHING
+        session.greeted = True
         return [(datagram, client) for datagram in reply(now)]
 
     def _first_answer(self, client: Client, session: _Session, now: float) -> list[Outgoing]:
@@ -222,12 +225,12 @@ class TftpEngine:
         self._unanswered.pop(client, None)
         if not self._budget.answered(client[0], now):
             return []
-        waiting = [other for other in self._unanswered if other[0] == client[0]]
-        return [
-            (reply, other)
-            for other in waiting
-            for reply in self._sessions[other].transfer.request_again(now)
-        ]
+        outgoing: list[Outgoing] = []
+        for other in [other for other in self._unanswered if other[0] == client[0]]:
+            waiting = self._sessions[other]
+            if not waiting.greeted:
+                outgoing.extend(self._greet(other, waiting, waiting.transfer.start, now))
+        return outgoing
 
     @staticmethod
     def _admit(request: Request) -> None:

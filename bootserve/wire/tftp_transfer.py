@@ -31,7 +31,7 @@ _NOTHING: tuple[bytes, ...] = ()
 _UNANSWERED_RETRANSMISSIONS = 2
 """How often the first reply is sent again before the client answered: TFTP must not amplify."""
 _FIRST_INTERVAL = 1.0
-_LEAST_INTERVAL = 0.25
+_LEAST_INTERVAL = 0.5
 _GREATEST_INTERVAL = 8.0
 _PATIENCE = 30.0
 """Seconds without progress after which a transfer is given up, or twice the client's timeout."""

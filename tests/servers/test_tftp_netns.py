@@ -1,0 +1,176 @@
+"""The TFTP server on real interfaces: two network namespaces joined by a veth pair."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import random
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bootserve.errors import NotFound
+from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
+from bootserve.wire.tftp_packets import Ack, Data, OptionAck, Request, parse
+
+pytestmark = pytest.mark.netns
+
+SERVER, CLIENT = "10.99.0.1", "10.99.0.2"
+FILES = {"nbp": random.Random(1).randbytes(300_000)}
+_CLONE_NEWNET = 0x40000000
+
+
+def lookup(name: str) -> bytes:
+    try:
+        return FILES[name]
+    except KeyError:
+        raise NotFound("no such file") from None
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+@contextlib.contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """Let the sockets that are made in the block belong to ``namespace``."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    away = os.open(Path("/run/netns") / namespace, os.O_RDONLY)
+    try:
+        assert libc.setns(away, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        yield
+    finally:
+        assert libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        os.close(home)
+        os.close(away)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    """Two namespaces: ``boot0`` in the first is joined to ``boot0`` in the second."""
+    names = [f"tftp{os.getpid()}{side}" for side in "ab"]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("-n", names[0], "link", "add", "name", "boot0", "type", "veth", "peer", "name", "peer0")
+        ip("-n", names[0], "link", "set", "peer0", "netns", names[1], "name", "boot0")
+        for name, address in zip(names, (SERVER, CLIENT), strict=True):
+            ip("-n", name, "address", "add", f"{address}/24", "dev", "boot0")
+            ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "link", "set", "boot0", "up")
+        yield names[0], names[1]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    namespace: str, interface: str, events: list[TftpEvent]
+) -> AsyncIterator[TftpServer]:
+    server = TftpServer(
+        address=SERVER,
+        interface=interface,
+        lookup=lookup,
+        on_event=events.append,
+    )
+    with inside(namespace):
+        await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def curl(namespace: str, *options: str) -> tuple[int | None, bytes]:
+    process = await asyncio.create_subprocess_exec(
+        *("ip", "netns", "exec", namespace, "curl", "--silent", "--max-time", "20", *options),
+        f"tftp://{SERVER}/nbp",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output
+
+
+async def test_blocks_fit_the_interfaces_mtu(pair: tuple[str, str]) -> None:
+    events: list[TftpEvent] = []
+    ip("-n", pair[0], "link", "set", "boot0", "mtu", "1400")
+    async with serving(pair[0], "boot0", events) as server:
+        assert server.port == 69
+        fetched = await curl(pair[1], "--tftp-blksize", "1468")
+    assert fetched == (0, FILES["nbp"])
+    assert (events[-1].client[0], events[-1].blksize) == (CLIENT, 1368)
+
+
+async def test_only_the_named_interface_is_served(pair: tuple[str, str]) -> None:
+    events: list[TftpEvent] = []
+    async with serving(pair[0], "lo", events):
+        returncode, output = await curl(pair[1], "--max-time", "1")
+    assert (returncode != 0, output, events) == (True, b"", [])
+
+
+async def test_a_client_that_becomes_unreachable_ends_its_transfer(pair: tuple[str, str]) -> None:
+    events: list[TftpEvent] = []
+    async with serving(pair[0], "boot0", events):
+        with inside(pair[1]):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        with sock:
+            await ask_and_answer(sock)
+            ip("-n", pair[0], "link", "set", "boot0", "down")
+            await asyncio.sleep(1.5)
+        assert events[-1].kind is TftpEventKind.FAILED
+        assert events[-1].detail == "sending failed: Network is unreachable"
+        ip("-n", pair[0], "link", "set", "boot0", "up")
+        assert await curl(pair[1]) == (0, FILES["nbp"])
+
+
+async def ask_and_answer(sock: socket.socket) -> None:
+    """Ask for the file in windows of 64 and acknowledge the OACK."""
+    loop = asyncio.get_running_loop()
+    asked = Request("nbp", options=(("blksize", "1468"), ("windowsize", "64")))
+    await loop.sock_sendto(sock, asked.to_bytes(), (SERVER, 69))
+    assert isinstance(parse(await loop.sock_recv(sock, 2048)), OptionAck)
+    await loop.sock_sendto(sock, Ack(0).to_bytes(), (SERVER, 69))
+
+
+def limit_rate(namespace: str, rate: str) -> None:
+    shape = ("tbf", "rate", rate, "burst", "20kb", "limit", "100000000")
+    command = ("ip", "netns", "exec", namespace, "tc", "qdisc", "add", "dev", "boot0", "root")
+    subprocess.run([*command, *shape], check=True, timeout=10)
+
+
+async def fetch(sock: socket.socket) -> bytes:
+    """Fetch the file in windows of 64 from a server that loses nothing."""
+    loop = asyncio.get_running_loop()
+    await ask_and_answer(sock)
+    received, last, complete = b"", 0, False
+    while not complete:
+        packet = parse(await loop.sock_recv(sock, 2048))
+        assert isinstance(packet, Data)
+        assert packet.block == last + 1
+        received, last = received + packet.payload, packet.block
+        complete = len(packet.payload) < 1468
+        if complete or last % 64 == 0:
+            await loop.sock_sendto(sock, Ack(last).to_bytes(), (SERVER, 69))
+    return received
+
+
+async def test_a_full_send_buffer_delays_and_loses_nothing(pair: tuple[str, str]) -> None:
+    """The link takes 200 Mbit/s, and 60 windows of 64 blocks are more than the buffer holds."""
+    events: list[TftpEvent] = []
+    limit_rate(pair[0], "200mbit")
+    with contextlib.ExitStack() as stack:
+        with inside(pair[1]):
+            made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(60)]
+        for sock in made:
+            stack.enter_context(sock).setblocking(False)
+        async with serving(pair[0], "boot0", events), asyncio.timeout(60):
+            fetched = await asyncio.gather(*map(fetch, made))
+    assert fetched == [FILES["nbp"]] * 60
+    assert [event.kind for event in events].count(TftpEventKind.COMPLETED) == 60
