@@ -12,16 +12,14 @@ from bootserve.servers.admin.schemas import CommitOut
 __all__ = ["nodes_boot", "said", "show_commit"]
 
 
-def _count(count: int, verb: str) -> str:
-    return f"1 node {verb}s" if count == 1 else f"{count} nodes {verb}"
-
-
 def nodes_boot(commit: CommitOut, what: str) -> str:
     """Return how many nodes boot ``what`` from their next boot, and the revision."""
     revision = f"revision {commit.revision.number}" if commit.revision else "nothing was changed"
     if not commit.nodes_changed:
         return f"No node boots anything else than before; {revision}."
-    return f"{_count(commit.nodes_changed, 'boot')} {what} from their next boot; {revision}."
+    if commit.nodes_changed == 1:
+        return f"1 node boots {what} from its next boot; {revision}."
+    return f"{commit.nodes_changed} nodes boot {what} from their next boot; {revision}."
 
 
 def said(sentence: str) -> Callable[[CommitOut], str]:

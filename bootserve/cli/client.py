@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -209,11 +210,16 @@ class Api:
         end = self._endpoint
         if end.url:
             return Unreachable(
-                f"nothing answers at {end.url} ({error.strerror or error})",
+                f"nothing answers at {end.url}: {_words(error)}",
                 hint="Is 'bootserve serve' running, and is this its admin_port?",
             )
         message, hint = _socket_trouble(end.socket, error)
         return Unreachable(message, hint=hint)
+
+
+def _words(error: OSError) -> str:
+    """Return the system's words for ``error``; asyncio puts its own in place of them."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def _socket_trouble(path: Path, error: OSError) -> tuple[str, str]:
@@ -236,6 +242,6 @@ def _socket_trouble(path: Path, error: OSError) -> tuple[str, str]:
             )
         case _:
             return (
-                f"the admin socket {path} cannot be opened: {error.strerror or error}",
+                f"the admin socket {path} cannot be opened: {_words(error)}",
                 "Name the server's directory with --state-dir.",
             )

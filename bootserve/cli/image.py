@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +15,7 @@ from bootserve.cli.importing import EXAMPLES, import_image
 from bootserve.cli.meters import build_meter, transfer_meter
 from bootserve.cli.options import GenerationArg
 from bootserve.cli.output import Output, human_size, local_time
-from bootserve.cli.sending import send
+from bootserve.cli.sending import scratch_folder, send
 from bootserve.cli.session import Session
 from bootserve.cli.showing import manifest_of, render_generation
 from bootserve.cli.transfer import download_bundle
@@ -87,7 +84,7 @@ def build(
     if output is None and not import_it:
         output = Path(f"{definition.resolve().name}.bundle")
     cache = (cache_dir or default_cache_dir()).resolve()
-    with _folder(cache) as scratch:
+    with scratch_folder(cache) as scratch:
         target = output or scratch / "bundle"
         with build_meter(session.out) as tell:
             manifest = build_image(
@@ -101,13 +98,6 @@ def build(
             session.out.line(f"{target}: {manifest.image}, {manifest.digest}")
 
 
-@contextmanager
-def _folder(parent: Path) -> Iterator[Path]:
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bundle-", dir=parent) as made:
-        yield Path(made)
-
-
 def _summary(manifest: Manifest) -> dict[str, Any]:
     return {"digest": manifest.digest, "manifest": manifest.model_dump(mode="json")}
 
@@ -116,9 +106,7 @@ def list_generations(
     session: Session,
     image: Annotated[
         str,
-        typer.Argument(
-            metavar="[IMAGE]", help="Only this image's.", autocompletion=complete.images
-        ),
+        typer.Argument(metavar="IMAGE", help="Only this image's.", autocompletion=complete.images),
     ] = "",
     *,
     removed: Annotated[

@@ -1,30 +1,144 @@
-"""``image import``: a bundle, or files that become one, to the server."""
+"""``image import``: a bundle, or files that are made one, to the server."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from bootserve.build.bundle import read_bundle
-from bootserve.cli.sending import send
+from bootserve.build.image import default_cache_dir
+from bootserve.build.imported import import_files, import_tarball
+from bootserve.cli import complete
+from bootserve.cli.meters import build_meter
+from bootserve.cli.sending import scratch_folder, send
 from bootserve.cli.session import Session
+from bootserve.errors import InvalidInput
+from bootserve.model.names import Arch
 
 __all__ = ["EXAMPLES", "import_image"]
 
-EXAMPLES = ("bootserve image import debian-base.bundle",)
+EXAMPLES = (
+    "bootserve image import debian-base.bundle",
+    "bootserve image import --name k8s-node --kernel vmlinuz --initrd initrd.img --root root.sqfs",
+    "bootserve image import --name k8s-node --root-tar root.tar --cmdline console=ttyS0",
+)
+FILES = "Files in place of a bundle"
+
+
+def _file(flag: str, help: str) -> Any:
+    return typer.Option(flag, metavar="FILE", help=help, rich_help_panel=FILES)
+
+
+BundleArg = Annotated[
+    Path | None, typer.Argument(metavar="BUNDLE", help="A directory that 'image build' wrote.")
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="IMAGE",
+        help="The image that the files are a generation of.",
+        rich_help_panel=FILES,
+        autocompletion=complete.images,
+    ),
+]
+ArchOption = Annotated[
+    Arch, typer.Option("--arch", help="The architecture.", rich_help_panel=FILES)
+]
+CmdlineOption = Annotated[
+    str,
+    typer.Option(
+        "--cmdline",
+        metavar="TEXT",
+        help="The image's part of the kernel command line.",
+        rich_help_panel=FILES,
+    ),
+]
+WritableOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--writable",
+        metavar="PATH",
+        help="A path whose changes on a running node are expected; repeat it.",
+        rich_help_panel=FILES,
+    ),
+]
+MemoryOption = Annotated[
+    int,
+    typer.Option(
+        "--min-memory-mib",
+        min=0,
+        help="The memory a node needs, in MiB; with less it says so and does not boot.",
+        rich_help_panel=FILES,
+    ),
+]
 
 
 def import_image(
     session: Session,
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="A directory that 'image build' wrote.")
-    ],
+    bundle: BundleArg = None,
+    *,
+    name: NameOption = None,
+    kernel: Annotated[Path | None, _file("--kernel", "The kernel.")] = None,
+    initrd: Annotated[Path | None, _file("--initrd", "The initramfs.")] = None,
+    root: Annotated[Path | None, _file("--root", "The root, as squashfs or erofs.")] = None,
+    root_tar: Annotated[
+        Path | None,
+        _file("--root-tar", "The root as a tar archive, with a kernel and its modules."),
+    ] = None,
+    arch: ArchOption = Arch.AMD64,
+    cmdline: CmdlineOption = "",
+    writable: WritableOption = None,
+    min_memory_mib: MemoryOption = 0,
 ) -> None:
-    """Import a bundle as the next generation of its image.
+    """Import a bundle, or files, as the next generation of an image.
 
-    A bundle whose digest is known already is the generation that has it. What broke off is gone on
-    with when the command is run again.
+    What has a digest that is known already is the generation that has it. An upload that broke off
+    is gone on with when the command is run again.
     """
-    send(session, read_bundle(bundle))
+    files = {"kernel": kernel, "initrd": initrd, "root": root}
+    _check_choice(bundle, name, files, root_tar)
+    if bundle is not None:
+        send(session, read_bundle(bundle))
+        return
+    settings: dict[str, Any] = {
+        "arch": arch,
+        "cmdline": cmdline,
+        "min_memory_mib": min_memory_mib,
+        "writable": tuple(writable or ()),
+    }
+    settings |= files if root_tar is None else {"tarball": root_tar}
+    with scratch_folder(default_cache_dir()) as folder:
+        _make_bundle(session, str(name), folder / "bundle", settings)
+        send(session, read_bundle(folder / "bundle"))
+
+
+def _make_bundle(session: Session, name: str, output: Path, settings: dict[str, Any]) -> None:
+    make = import_tarball if "tarball" in settings else import_files
+    with build_meter(session.out) as tell:
+        try:
+            make(name, output=output, progress=tell, **settings)
+        except ValidationError as error:
+            raise InvalidInput(error.errors(include_url=False)[0]["msg"]) from None
+
+
+def _check_choice(
+    bundle: Path | None, name: str | None, files: dict[str, Path | None], root_tar: Path | None
+) -> None:
+    given = [f"--{part}" for part, path in files.items() if path is not None]
+    if bundle is not None:
+        if given or root_tar or name:
+            raise typer.BadParameter("give a bundle or files, not both", param_hint="BUNDLE")
+    elif not name:
+        raise typer.BadParameter("give a bundle, or --name and files", param_hint="BUNDLE")
+    elif root_tar is not None:
+        if given:
+            raise typer.BadParameter(
+                f"it stands for {', '.join(given)}: give one or the other", param_hint="--root-tar"
+            )
+    elif len(given) < len(files):
+        missing = [f"--{part}" for part, path in files.items() if path is None]
+        raise typer.BadParameter(f"{', '.join(missing)} must be given too", param_hint="--name")

@@ -49,7 +49,8 @@ def transfer_meter(out: Output, sizes: Mapping[str, int]) -> Iterator[Moved]:
         yield moved
     seconds = max(time.monotonic() - started, 1e-3)
     count = sum(now[name] - max(start, 0) for name, start in before.items())
-    out.note(f"{human_size(count)} in {seconds:.1f} s, {human_size(count / seconds)}/s")
+    if count:
+        out.note(f"{human_size(count)} in {seconds:.1f} s, {human_size(count / seconds)}/s")
 
 
 @contextmanager

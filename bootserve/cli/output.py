@@ -117,6 +117,11 @@ class Output:
             table.add_row(*[_cell(value) for value in row])
         self._table(table)
 
+    @staticmethod
+    def block(text: str) -> Text:
+        """Return ``text`` as a cell that keeps its lines."""
+        return Text(clean("\n".join(text.splitlines()), keep="\n"))
+
     def pairs(self, rows: Iterable[tuple[str, object]]) -> None:
         """Print names and values in two columns; a value of several lines stays in its column."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)

@@ -31,7 +31,7 @@ ScopeArg = Annotated[
 ImageArg = Annotated[
     str,
     typer.Argument(
-        metavar="[IMAGE]",
+        metavar="IMAGE",
         help="Which image's pin, when the scope has several.",
         autocompletion=complete.images,
     ),
@@ -106,7 +106,7 @@ def pins(session: Session) -> None:
 
     def render(out: Output, answer: PinList) -> None:
         if not answer.pins:
-            out.note("No pins: every node holds. Set one with 'bootserve pin'.")
+            out.note("No pins, so nodes hold. Set one with 'bootserve pin'.")
             return
         rows = [[one.scope, one.generation, one.nodes] for one in answer.pins]
         out.table(["SCOPE", "GENERATION", ">NODES"], rows)

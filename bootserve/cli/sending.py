@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from bootserve.build.bundle import Bundle
 from bootserve.cli.meters import transfer_meter
 from bootserve.cli.output import Output, human_size
@@ -9,7 +14,15 @@ from bootserve.cli.session import Session
 from bootserve.cli.transfer import upload_bundle
 from bootserve.servers.admin.schemas_seen import ImportOut
 
-__all__ = ["send"]
+__all__ = ["scratch_folder", "send"]
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in ``parent``, which is made if missing; it is gone afterwards."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bundle-", dir=parent) as made:
+        yield Path(made)
 
 
 def send(session: Session, bundle: Bundle) -> None:

@@ -23,7 +23,7 @@ OPERATE = "Server"
 
 OptionalNode = Annotated[
     str,
-    typer.Argument(metavar="[NODE]", help="Only this node's boots.", autocompletion=complete.nodes),
+    typer.Argument(metavar="NODE", help="Only this node's boots.", autocompletion=complete.nodes),
 ]
 
 
@@ -155,7 +155,7 @@ def _boots_with_phases(out: Output, answer: BootList) -> None:
         out.table(
             [">  SECONDS", "PHASE", "DETAIL"],
             [
-                [f"{phase.at - boot.at:.2f}", phase.phase, phase.detail]
+                [f"{phase.at - boot.at:.2f}", phase.phase, out.block(phase.detail)]
                 for phase in sorted(boot.phases, key=lambda phase: phase.at)
             ],
         )

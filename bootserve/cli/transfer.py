@@ -32,7 +32,10 @@ async def upload_bundle(api: Api, bundle: Bundle, moved: Moved) -> Reply[ImportO
     An upload that broke off is gone on with, in this run or the next. Raises Problem when the
     server refuses, Unreachable when it stays away, InvalidInput when a file cannot be read.
     """
-    for name, artifact in bundle.manifest.artifacts.items():
+    artifacts = bundle.manifest.artifacts
+    # A server that is away from the start is said at once; one that goes away is waited for.
+    await api.call("GET", f"/uploads/{artifacts['root'].sha256}", UploadOut)
+    for name, artifact in artifacts.items():
         await _upload(api, bundle.artifact(name), artifact, partial(moved, name))
     text = bundle.manifest.to_bytes().decode()
     return await api.call("POST", "/generations", ImportOut, body={"manifest": text}, patient=True)
@@ -93,20 +96,20 @@ async def download_bundle(api: Api, manifest: Manifest, output: Path, moved: Mov
     :func:`write_bundle` raises.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    # The prefix lets write_bundle link the files in place of copying them.
-    with tempfile.TemporaryDirectory(prefix="build-", dir=output.parent) as made:
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as made:
         files = {}
         for part, artifact in manifest.artifacts.items():
             files[part] = Path(made) / part
             stream = api.download(f"/artifacts/{artifact.sha256}")
             await _save(stream, files[part], artifact, partial(moved, part))
-        write_bundle(output, manifest, files)
+        write_bundle(output, manifest, files, link=True)
 
 
 async def _save(
     stream: AsyncIterator[bytes], file: Path, artifact: Artifact, moved: Callable[[int], None]
 ) -> None:
     digest, count = hashlib.sha256(), 0
+    moved(0)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     with os.fdopen(descriptor, "wb") as target:
         async for chunk in stream:
