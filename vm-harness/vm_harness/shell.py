@@ -12,8 +12,8 @@ from vm_harness.errors import HarnessError
 
 __all__ = ["LOGIN_TIMEOUT", "PROMPT", "run_in_shell", "wait_for_prompt"]
 
-PROMPT = r"^(?:[\w.-]+@[\w.-]+:)?[^\s#]*# \Z"
-"""A root shell's prompt, at the end of all that was said."""
+PROMPT = r"^(?:[\w.-]+@[\w.-]+:)?[^\s#]*# "
+"""A root shell's prompt; a message of the kernel or a service may follow it on its line."""
 LOGIN_TIMEOUT = 90.0
 
 
