@@ -19,6 +19,18 @@ __all__ = ["Corruptor"]
 
 _TABLE = "vmh_relay"
 _ROUTES = "7668"
+_RULES = f"""
+table ip {_TABLE} {{
+    chain nodes {{
+        type nat hook prerouting priority dstnat
+    }}
+    chain replies {{
+        type route hook output priority mangle
+        meta mark {MARK:#x} ct mark set {MARK:#x}
+        ct mark {MARK:#x} meta mark set {MARK:#x}
+    }}
+}}
+"""
 
 
 class Corruptor:
@@ -48,8 +60,12 @@ class Corruptor:
             )
         self._thread = threading.Thread(target=self._listen, name="relay", daemon=True)
         self._thread.start()
-        self._relay_port = int(self._wait("listening")["listening"])
-        self._route_marked()
+        try:
+            self._relay_port = int(self._wait("listening")["listening"])
+            self._route_marked()
+        except BaseException:
+            self._end()
+            raise
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -72,13 +88,7 @@ class Corruptor:
         """Bring the server's replies to the relay, though they are addressed to the nodes."""
         self._namespace.ip("rule", "add", "fwmark", hex(MARK), "lookup", _ROUTES)
         self._namespace.ip("route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", _ROUTES)
-        self._nft(
-            f"table ip {_TABLE} {{"
-            " chain redirect { type nat hook prerouting priority dstnat; }"
-            " chain replies { type route hook output priority mangle;"
-            f" meta mark {MARK:#x} ct mark set {MARK:#x};"
-            f" ct mark {MARK:#x} meta mark set {MARK:#x}; }} }}"
-        )
+        self._nft(_RULES)
 
     def _nft(self, text: str) -> None:
         self._namespace.run(["nft", "-f", "-"], input=text)
@@ -87,14 +97,14 @@ class Corruptor:
         """Damage as ``rule`` says, in place of any rule before it."""
         self._tell(asdict(rule))
         self._nft(
-            f"flush chain ip {_TABLE} redirect\n"
-            f"add rule ip {_TABLE} redirect iifname {self._interface}"
+            f"flush chain ip {_TABLE} nodes\n"
+            f"add rule ip {_TABLE} nodes iifname {self._interface}"
             f" tcp dport {self._port} redirect to :{self._relay_port}"
         )
 
     def off(self) -> None:
         """Damage nothing; connections that pass through the relay stay open."""
-        self._nft(f"flush chain ip {_TABLE} redirect")
+        self._nft(f"flush chain ip {_TABLE} nodes")
         self._tell(None)
 
     def _tell(self, rule: dict[str, Any] | None) -> None:
@@ -121,6 +131,9 @@ class Corruptor:
         if self._namespace.exists:
             self._nft(f"table ip {_TABLE}\ndelete table ip {_TABLE}")
             self._namespace.run(["sh", "-c", _UNROUTE])
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait(10)
         self._thread.join(10)
