@@ -183,6 +183,8 @@ def decide(
     client = classify(packet)
     if isinstance(client, NotBootClient):
         return Ignored(client.reason, packet=packet)
+    if packet.giaddr != NO_ADDRESS and not _is_host(packet.giaddr):
+        return Ignored("giaddr is not the address of a relay", client, packet=packet)
     reply_type = _reply_type(packet, port, settings)
     if isinstance(reply_type, str):
         return Ignored(reply_type, client, packet=packet)
@@ -195,6 +197,11 @@ def decide(
     if isinstance(boot, str):
         return Ignored(boot, client, target.name, packet)
     return _reply(packet, client, target, reply_type, boot, settings, port)
+
+
+def _is_host(address: bytes) -> bool:
+    """Whether a reply may be sent to ``address``: no network, loopback, group or broadcast."""
+    return address[0] not in (0, 127) and address[0] < 224
 
 
 def _reply_type(packet: DhcpPacket, port: int, settings: OfferSettings) -> MessageType | str:
