@@ -52,7 +52,8 @@ def write_bundle(
     """Write a bundle at ``output`` whole or not at all; it and its files are on disk afterwards.
 
     ``files`` maps each of the manifest's artifacts to a file. It is copied, or with ``link`` linked
-    where possible: only for files that nobody writes to afterwards. A bundle that is there already is replaced.
+    where possible: only for files that nobody writes to afterwards. A bundle that is there already
+    is replaced.
 
     Raises Conflict when something else is there, StorageFull, BuildFailed.
     """

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from bootserve.build.packages import PackageCache, newest_date
 from bootserve.build.progress import Progress, ProgressCallback, quiet
 from bootserve.build.rootfs import install_packages, tree_key
 from bootserve.build.run import os_failure
-from bootserve.build.squashfs import RootFormat
 from bootserve.build.verity import verity_root_hash
 from bootserve.build.worker import RootJob, RootResult, make_artifacts
 from bootserve.errors import Unavailable
@@ -62,9 +61,10 @@ def build_image(
         with scratch_folder(cache) as (made, scratch):
             tarball, epoch = _unpacked(loaded, cache, progress, fresh=fresh)
             job = _job(loaded, tarball, epoch, node=node, made=made, scratch=scratch)
-            manifest = _manifest(loaded, make_artifacts(job, progress), made, progress)
+            result = make_artifacts(job, progress)
+            files = {name: made / name for name in ("kernel", "initrd", "root")}
+            manifest = _manifest(loaded, result, files, progress)
             progress(Progress("bundle", 0.0))
-            files = {name: made / name for name in manifest.artifacts}
             write_bundle(output, manifest, files, link=True)
     except OSError as error:
         raise os_failure(error) from None
@@ -74,7 +74,7 @@ def build_image(
 
 @contextmanager
 def scratch_folder(cache: Path) -> Iterator[tuple[Path, Path]]:
-    """Give a folder for artifacts and one for trees, below ``cache``, and remove them at the end."""
+    """Give a folder for artifacts and one for trees, in ``cache``, and remove them at the end."""
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
     try:
         made, scratch = work / "build-made", work / "trees"
@@ -86,16 +86,15 @@ def scratch_folder(cache: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def describe_artifacts(
-    made: Path, root_format: RootFormat, progress: ProgressCallback
+    files: Mapping[str, Path], progress: ProgressCallback
 ) -> tuple[dict[str, Artifact], str]:
-    """Return the artifacts in folder ``made`` and the verity root hash of the root."""
+    """Return the artifacts that ``files`` (by name) are, and the verity root hash of the root."""
 
     def tell(stage: str, fraction: float, detail: str) -> None:
         progress(Progress(stage, fraction, detail))
 
-    verity = verity_root_hash(made / "root", partial(tell, "verity"))
-    artifacts = {name: artifact_of(made / name) for name in ("kernel", "initrd", "root")}
-    return artifacts, verity
+    verity = verity_root_hash(files["root"], partial(tell, "verity"))
+    return {name: artifact_of(file) for name, file in files.items()}, verity
 
 
 def _unpacked(
@@ -154,10 +153,13 @@ def _job(
 
 
 def _manifest(
-    loaded: LoadedDefinition, result: RootResult, made: Path, progress: ProgressCallback
+    loaded: LoadedDefinition,
+    result: RootResult,
+    files: Mapping[str, Path],
+    progress: ProgressCallback,
 ) -> Manifest:
     definition = loaded.definition
-    artifacts, verity = describe_artifacts(made, definition.root_format, progress)
+    artifacts, verity = describe_artifacts(files, progress)
     return Manifest(
         image=definition.name,
         arch=definition.arch,

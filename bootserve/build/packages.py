@@ -175,7 +175,7 @@ class PackageCache:
         tree = folder / f"{_PROVIDER_NAME}.tree"
         (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
         (tree / "DEBIAN/control").write_text(_PROVIDER_CONTROL)
-        argv = ["dpkg-deb", "--root-owner-group", "--build", tree, self._provider]
+        argv = ["dpkg-deb", "--root-owner-group", "--build", str(tree), str(self._provider)]
         run(argv, env=build_environment({"SOURCE_DATE_EPOCH": "0"}))
 
 

@@ -9,23 +9,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from bootserve import errors
-from bootserve.build import run as run_module
 from bootserve.build.initramfs import build_initramfs, find_kernel_release
 from bootserve.build.progress import Progress, ProgressCallback
-from bootserve.build.run import BuildFailed, build_environment, run
+from bootserve.build.run import BuildFailed, build_environment, os_failure, run
 from bootserve.build.sandbox import run_script
 from bootserve.build.seal import add_node_side, forget_builder, installed_packages, seal
 from bootserve.build.squashfs import RootFormat, make_root_image
 from bootserve.build.tree import Tree
-from bootserve.errors import BootserveError, Unavailable
+from bootserve.errors import BootserveError, InvalidInput, StorageFull, Unavailable
 
 __all__ = ["RootJob", "RootResult", "make_artifacts"]
 
@@ -87,7 +84,7 @@ def make_artifacts(job: RootJob, progress: ProgressCallback) -> RootResult:
         if not answer:
             raise Unavailable(
                 "this user cannot make the name space that a build needs",
-                hint=f"Run as root, or give the user a range in /etc/subuid and /etc/subgid. {error}",
+                hint=f"Be root, or give the user a range in /etc/subuid and /etc/subgid. {error}",
             ) from None
     kind, _, text = answer[-1].partition(" ")
     if kind == "error":
@@ -112,9 +109,8 @@ def _child(text: str) -> int:
 
 
 def _error_from(told: dict[str, str]) -> BootserveError:
-    kind = getattr(errors, told["kind"], None) or getattr(run_module, told["kind"], BuildFailed)
-    error: BootserveError = kind(told["message"], hint=told["hint"])
-    return error
+    kinds = {kind.__name__: kind for kind in (InvalidInput, StorageFull, Unavailable)}
+    return kinds.get(told["kind"], BuildFailed)(told["message"], hint=told["hint"])
 
 
 def _make(job: RootJob, progress: ProgressCallback) -> RootResult:
@@ -123,7 +119,7 @@ def _make(job: RootJob, progress: ProgressCallback) -> RootResult:
         scratch.chmod(0o755)
         return _make_in(scratch, job, progress)
     except OSError as error:
-        raise run_module.os_failure(error) from None
+        raise os_failure(error) from None
     finally:
         shutil.rmtree(scratch)
 
@@ -170,18 +166,16 @@ def _run_scripts(tree: Path, job: RootJob, epoch: int, progress: ProgressCallbac
         progress(Progress("scripts", fraction, line))
 
     for index, script in enumerate(job.scripts):
-        run_script(
-            tree, Path(script), epoch=epoch, on_line=partial(tell, index / len(job.scripts))
-        )
+        run_script(tree, Path(script), epoch=epoch, on_line=partial(tell, index / len(job.scripts)))
 
 
 def _extract(tarball: Path, tree: Path) -> None:
     # devices are the node's own business (devtmpfs), and a user name space may not make them
-    run(
-        ["tar", "--extract", "--file", tarball, "--directory", tree, "--numeric-owner"]
-        + ["--preserve-permissions", "--same-owner", "--xattrs", "--xattrs-include=*"]
-        + ["--delay-directory-restore", "--exclude=./dev/*", "--exclude=dev/*", "--anchored"]
-    )
+    argv = ["tar", "--extract", "--file", str(tarball), "--directory", str(tree)]
+    argv += ["--numeric-owner", "--preserve-permissions", "--same-owner"]
+    argv += ["--xattrs", "--xattrs-include=*", "--delay-directory-restore"]
+    argv += ["--anchored", "--exclude=./dev/*", "--exclude=dev/*"]
+    run(argv)
     for name in ("dev", "proc", "sys", "run", "tmp", "etc", "var"):
         Tree(tree).target(name).mkdir(exist_ok=True)
 

@@ -1,0 +1,164 @@
+"""Bundles from what was built elsewhere: three files, or the tarball of a root."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bootserve.build.bundle import write_bundle
+from bootserve.build.image import default_cache_dir, describe_artifacts, scratch_folder
+from bootserve.build.nodefiles import node_files
+from bootserve.build.progress import Progress, ProgressCallback, quiet
+from bootserve.build.run import os_failure
+from bootserve.build.squashfs import RootFormat, detect_root_format
+from bootserve.build.worker import RootJob, RootResult, make_artifacts
+from bootserve.errors import InvalidInput
+from bootserve.model.generation import Artifact, Manifest
+from bootserve.model.names import Arch
+
+__all__ = ["ImportedImage", "import_files", "import_tarball"]
+
+_BLOCK = 4096
+# Documentation/x86/boot.rst, "The Real-Mode Kernel Header"; Documentation/arm64/booting.rst
+_KERNEL_MAGIC = {
+    Arch.AMD64: (0x202, b"HdrS"),
+    Arch.I386: (0x202, b"HdrS"),
+    Arch.ARM64: (56, b"ARMd"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedImage:
+    """What a manifest says beside its artifacts, of an image that was built elsewhere.
+
+    The fields are those of Manifest. ``kernel_release`` chooses among several kernels of a tarball;
+    for files it is only recorded.
+    """
+
+    image: str
+    arch: Arch = Arch.AMD64
+    cmdline: str = ""
+    kernel_release: str = ""
+    overlay_size: str = "50%"
+    min_memory_mib: int = 0
+    writable: tuple[str, ...] = ()
+
+
+def import_files(
+    about: ImportedImage,
+    *,
+    kernel: Path,
+    initrd: Path,
+    root: Path,
+    output: Path,
+    progress: ProgressCallback = quiet,
+) -> Manifest:
+    """Make a bundle at ``output`` of a kernel, an initrd and a squashfs or erofs root.
+
+    Nothing in the files is changed. To report its phases and verify its root, the initrd must do
+    what ours does (docs/images.md).
+
+    Raises InvalidInput for a kernel of another architecture, a root that is neither file system or
+    no whole number of 4096-byte blocks, or bad values; Conflict, StorageFull as write_bundle does.
+    """
+    given = {"kernel": kernel, "initrd": initrd, "root": root}
+    for name, path in given.items():
+        if not path.is_file() or path.stat().st_size == 0:
+            raise InvalidInput(f"{name}: {path} is no file, or an empty one")
+    _check_kernel(kernel, about.arch)
+    root_format = detect_root_format(root)
+    if root.stat().st_size % _BLOCK:
+        raise InvalidInput(
+            f"{root} is no whole number of {_BLOCK}-byte blocks, so no device can hold it",
+            hint=f"Run: truncate -s %{_BLOCK} {root.name}",
+        )
+    manifest = _manifest(about, given, root_format, progress)
+    write_bundle(output, manifest, given)
+    progress(Progress("bundle", 1.0, manifest.digest))
+    return manifest
+
+
+def import_tarball(
+    about: ImportedImage,
+    *,
+    tarball: Path,
+    output: Path,
+    root_format: RootFormat = "squashfs",
+    compression_level: int = 15,
+    cache_dir: Path | None = None,
+    progress: ProgressCallback = quiet,
+) -> Manifest:
+    """Make a bundle at ``output`` of the tarball of a root that has a kernel and its modules.
+
+    The root gets the node-side files, loses what belongs to one machine (machine-id, ssh host keys,
+    logs) and is packed; the kernel is its own and the initramfs ours, made of its busybox and
+    modules.
+
+    Raises InvalidInput for a tarball that lacks what is needed, else what build_image raises.
+    """
+    if not tarball.is_file():
+        raise InvalidInput(f"{tarball} is no file")
+    _manifest_fields(about)
+    cache = (default_cache_dir() if cache_dir is None else cache_dir).resolve()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(cache) as (made, scratch):
+            job = RootJob(
+                tarball=str(tarball.resolve()),
+                node=str(node_files()),
+                output=str(made),
+                scratch=str(scratch),
+                root_format=root_format,
+                level=compression_level,
+                kernel=about.kernel_release,
+            )
+            result = make_artifacts(job, progress)
+            _check_kernel(made / "kernel", about.arch)
+            files = {name: made / name for name in ("kernel", "initrd", "root")}
+            manifest = _manifest(about, files, root_format, progress, result)
+            write_bundle(output, manifest, files, link=True)
+    except OSError as error:
+        raise os_failure(error) from None
+    progress(Progress("bundle", 1.0, manifest.digest))
+    return manifest
+
+
+def _manifest_fields(about: ImportedImage) -> dict[str, Any]:
+    """Return the manifest's fields in ``about``; raises InvalidInput for a bad one."""
+    fields = asdict(about)
+    nothing = Artifact(sha256="0" * 64, size=0)
+    try:
+        Manifest(**fields, artifacts=dict.fromkeys(("kernel", "initrd", "root"), nothing))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return fields
+
+
+def _manifest(
+    about: ImportedImage,
+    files: Mapping[str, Path],
+    root_format: RootFormat,
+    progress: ProgressCallback,
+    result: RootResult | None = None,
+) -> Manifest:
+    fields = _manifest_fields(about)
+    artifacts, verity = describe_artifacts(files, progress)
+    if result is not None:
+        fields |= {"kernel_release": result.kernel_release, "packages": result.packages}
+    return Manifest(**fields, artifacts=artifacts, root_format=root_format, verity_root_hash=verity)
+
+
+def _check_kernel(kernel: Path, arch: Arch) -> None:
+    offset, magic = _KERNEL_MAGIC[arch]
+    with kernel.open("rb") as stream:
+        start = stream.read(offset + len(magic))
+    if start[offset:] != magic:
+        raise InvalidInput(
+            f"{kernel.name} is no Linux kernel image for {arch}",
+            hint="Give the file that Debian names /boot/vmlinuz-RELEASE, of this architecture.",
+        )

@@ -1,0 +1,157 @@
+"""The node side in real virtual machines: from the initramfs to "up", and each way to fail."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from bootserve.build.bundle import Bundle
+    from tests.images.conftest import NodeServer, StartGuest
+
+pytestmark = pytest.mark.vm
+
+HEALTHY = ["initramfs", "root", "verified", "mounted", "up"]
+
+
+def test_a_node_boots_and_is_what_its_command_line_says(
+    demo_bundle: Bundle, node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    root = demo_bundle.manifest.artifacts["root"].sha256
+    guest = start_guest("panic=1")
+    node_server.wait_for("mounted", 90)
+    node_server.stop()
+    guest.expect("bootserve: up: demo@7", 120)
+    guest.expect("root@node-1", 60)
+
+    assert "0123456789abcdef0123456789abcdef" in guest.run("cat /etc/machine-id")
+    assert root in guest.run("sha256sum /dev/loop0")
+    modes = guest.run("stat -c '%a %n' /run/bootserve /run/bootserve/token")
+    assert "700 /run/bootserve\n" in modes
+    assert "600 /run/bootserve/token\n" in modes
+    assert "Read-only" in guest.run("touch /run/bootserve/root/x")
+    assert "changed" in guest.run("rm /usr/bin/top; echo changed > /etc/motd; cat /etc/motd")
+    assert "nameserver 10.0.2.3" in guest.run("cat /etc/resolv.conf")
+    assert "10.0.2.15" in guest.run("ip -4 -brief address")
+    assert "0 loaded units" in guest.run("systemctl --failed")
+
+    # up is what the node knows itself: its deadline passes it by although no server has heard it
+    guest.run("systemctl start bootserve-deadline.service; sleep 7")
+    assert "still here" in guest.run("echo still here")
+    node_server.start()
+    up = node_server.wait_for("up", 90)
+    assert node_server.phases() == HEALTHY
+    wanted = {"phase": "up", "generation": "demo@7", "root": root, "uptime": up.query["uptime"]}
+    assert up.query == wanted
+    assert {report.boot for report in node_server.reports} == {"a-boot"}
+    tokens = {report.token for report in node_server.reports}
+    assert len(tokens) == 1
+    assert re.fullmatch("[0-9a-f]{64}", tokens.pop())
+
+    guest.type("echo c > /proc/sysrq-trigger\n")
+    guest.wait_for_reboot(30)
+
+
+def test_a_root_with_a_flipped_byte_is_refused_and_the_node_reboots(
+    demo_bundle: Bundle, node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.flip_byte = True
+    guest = start_guest("bootserve.attempts=2")
+    guest.expect("its pinned digest is", 60)
+    guest.expect("attempt 2 of 2 failed", 60)
+    guest.wait_for_reboot(30)
+    assert "verified" not in node_server.phases()
+    failed = node_server.wait_for("failed", 1)
+    assert failed.query["root"] != demo_bundle.manifest.artifacts["root"].sha256
+    assert "pinned digest" in failed.detail
+    assert "Linux version" in failed.detail or "bootserve: booting" in failed.detail
+    # nothing of the refused file is used again: it is fetched whole once more
+    assert node_server.ranges == [0, 0]
+
+
+def test_a_server_that_is_away_is_waited_for_and_a_broken_off_transfer_goes_on(
+    node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.break_off_at = [10_000_000, 30_000_000]
+    node_server.stop()
+    guest = start_guest()
+    guest.expect("attempt 1 of 5 failed: the root could not be fetched", 60)
+    node_server.start()
+    node_server.wait_for("mounted", 90)
+    assert node_server.ranges == [0, 10_000_000, 30_000_000]
+
+
+def test_a_server_that_stays_away_makes_the_node_reboot(
+    node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.stop()
+    guest = start_guest("bootserve.attempts=2")
+    guest.expect("2 attempts came to nothing", 60)
+    guest.wait_for_reboot(30)
+    assert "/ #" not in guest.console
+
+
+def test_a_server_that_stands_still_is_given_up(
+    node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.break_off_at = [5_000_000]
+    node_server.stall = True
+    guest = start_guest()
+    guest.expect("nothing came for 15 seconds", 90)
+    node_server.stall = False
+    node_server.wait_for("mounted", 60)
+    assert node_server.ranges == [0, 5_000_000]
+
+
+@pytest.mark.parametrize(
+    ("memory", "args", "said"),
+    [
+        (512, ["bootserve.min_memory=4096"], "too little memory: .* the image needs 4096 MiB"),
+        (160, ["bootserve.min_memory=0"], "too little memory: .* the root alone takes"),
+    ],
+)
+def test_too_little_memory_is_said_before_anything_is_fetched(
+    memory: int, args: list[str], said: str, node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    guest = start_guest(*args, memory=memory)
+    guest.expect(said, 60)
+    assert "too little memory" in node_server.wait_for("failed", 30).detail
+    assert node_server.ranges == []
+
+
+@pytest.mark.parametrize(
+    ("args", "leave_out", "said"),
+    [
+        (["BOOTIF=01-52-54-00-00-00-99"], "nothing", "no network card has the address"),
+        ([], "bootserve.root=", "the kernel command line lacks bootserve.root"),
+    ],
+)
+def test_what_cannot_work_is_said_on_the_console(
+    args: list[str], leave_out: str, said: str, start_guest: StartGuest
+) -> None:
+    guest = start_guest(*args, leave_out=leave_out)
+    guest.expect(said, 60)
+
+
+def test_a_unit_that_hangs_makes_the_node_reboot(
+    hanging_bundle: Bundle, node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.bundle = hanging_bundle
+    guest = start_guest("bootserve.up_timeout=35")
+    node_server.wait_for("mounted", 60)
+    guest.expect("this node is not up in time", 90)
+    guest.wait_for_reboot(40)
+    assert "up" not in node_server.phases()
+
+
+def test_emergency_mode_reports_and_reboots(
+    node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    guest = start_guest("systemd.unit=emergency.target")
+    guest.expect("this node fell into emergency mode; rebooting in 30 s", 90)
+    failed = node_server.wait_for("failed", 40)
+    assert "fell into emergency mode" in failed.detail
+    guest.wait_for_reboot(60)
+    assert "Press Enter for maintenance" not in guest.console
