@@ -8,7 +8,7 @@ from us) says nothing: it repeats its DISCOVER with the same xid, at 0, 4, 12 an
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from bootserve.model.names import Mac
@@ -41,10 +41,12 @@ class NoUsableOffers:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
+    """An exchange in which no REQUEST came yet."""
+
     xid: int
-    times: tuple[float, ...]
+    times: list[float]
     last: float
     told: bool = False
 
@@ -64,17 +66,21 @@ class RetransmitTracker:
 
         Returns the diagnosis when it is due, once for each exchange.
         """
-        waiting = self._waiting.pop(mac, None)
+        waiting = self._waiting.get(mac)
         if waiting is None or waiting.xid != xid or now - waiting.last > _PAUSE:
-            self._remember(mac, _Waiting(xid, (now,), now))
+            self._remember(mac, _Waiting(xid, [now], now))
             return None
+        self._waiting.move_to_end(mac)
+        waiting.last = now
         if waiting.told:
-            self._remember(mac, replace(waiting, last=now))
             return None
-        times = (*waiting.times[:15], now)  # a flood must not grow it
-        due = len(times) >= _REPEATS and now - times[0] >= _SPAN
-        self._remember(mac, replace(waiting, times=times, last=now, told=due))
-        return NoUsableOffers(mac, xid, tuple(t - times[0] for t in times)) if due else None
+        waiting.times[15:] = []  # a flood must not grow it
+        waiting.times.append(now)
+        first = waiting.times[0]
+        waiting.told = len(waiting.times) >= _REPEATS and now - first >= _SPAN
+        if not waiting.told:
+            return None
+        return NoUsableOffers(mac, xid, tuple(at - first for at in waiting.times))
 
     def requested(self, mac: Mac) -> None:
         """Take note of a REQUEST, to whatever server: the client accepted an offer."""
@@ -82,5 +88,6 @@ class RetransmitTracker:
 
     def _remember(self, mac: Mac, waiting: _Waiting) -> None:
         self._waiting[mac] = waiting
+        self._waiting.move_to_end(mac)
         if len(self._waiting) > self._limit:
             self._waiting.popitem(last=False)

@@ -196,9 +196,14 @@ def build(packet: DhcpPacket) -> bytes:
     """
     if len(packet.chaddr) > 16 or len(packet.sname) > 63 or len(packet.file) > 127:
         raise PacketError("chaddr holds 16 bytes, sname 63 and file 127")
-    ends = (packet.ciaddr, packet.yiaddr, packet.siaddr, packet.giaddr)
-    if any(len(address) != 4 for address in ends):  # struct would pad or cut without a word
-        raise PacketError("an IPv4 address is four bytes")
+    if (
+        not len(packet.ciaddr)
+        == len(packet.yiaddr)
+        == len(packet.siaddr)
+        == len(packet.giaddr)
+        == 4
+    ):
+        raise PacketError("an IPv4 address is four bytes")  # struct would pad or cut it
     try:
         header = _HEADER.pack(
             packet.op, packet.htype, len(packet.chaddr), packet.hops, packet.xid, packet.secs,
@@ -211,13 +216,12 @@ def build(packet: DhcpPacket) -> bytes:
     for code, value in packet.options.items():
         if not _PAD < code < _END or code == OPT_OVERLOAD:
             raise PacketError(f"option code {code} cannot carry a value")
-        parts.append(_one_option(code, value))
+        size = len(value)
+        parts.append(bytes((code, size)) + value if size <= 255 else _in_pieces(code, value))
     parts.append(b"\xff")
     return b"".join(parts).ljust(_MIN_PACKET, b"\0")
 
 
-def _one_option(code: int, value: bytes) -> bytes:
-    if len(value) <= 255:
-        return bytes((code, len(value))) + value
+def _in_pieces(code: int, value: bytes) -> bytes:
     pieces = (value[at : at + 255] for at in range(0, len(value), 255))
     return b"".join(bytes((code, len(piece))) + piece for piece in pieces)

@@ -6,6 +6,7 @@ Sources: PXE 2.1 sections 2.2 and 2.3 (options 43, 60), RFC 4578 (93, 94, 97), R
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +62,7 @@ _IPXE_EFI: Final = 0x24
 _IPXE_BUS_ID: Final = 0xB1
 _IPXE_VERSION: Final = 0xEB
 
+_GUID: Final = struct.Struct("<IHH2s6s")
 _NO_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 _RASPBERRY_PI: Final = frozenset(
@@ -235,8 +237,8 @@ def _uuid(value: bytes) -> str:
     if len(value) != 17 or value[0] != 0:
         raise PacketError("option 97 (client UUID) is not 17 bytes of type 0")
     # EDK2 and iPXE send SMBIOS' bytes, whose first three fields are little-endian.
-    fields = value[4:0:-1], value[6:4:-1], value[8:6:-1], value[9:11], value[11:]
-    text = "-".join([part.hex() for part in fields])
+    low, mid, high, rest, node = _GUID.unpack_from(value, 1)
+    text = f"{low:08x}-{mid:04x}-{high:04x}-{rest.hex()}-{node.hex()}"
     return "" if text == _NO_UUID else text
 
 
