@@ -30,7 +30,8 @@ from bootserve.wire.tftp_options import Limits
 __all__ = ["TftpEvent", "TftpEventKind", "TftpServer"]
 
 _BATCH = 128
-"""Datagrams taken in one turn of the loop, so that HTTP and DHCP get theirs."""
+"""Datagrams taken in one turn of the loop at most, and sent in answer to them at least before it
+ends: HTTP and DHCP must get their turn within some milliseconds."""
 _RECEIVE_SIZE = 1024
 """Twice the longest request; what is longer is cut and then refused for its length."""
 _RECEIVE_BUFFER = 4 << 20
@@ -103,13 +104,14 @@ class TftpServer:
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._socket)
-        loop.remove_writer(self._socket)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._unsent.clear()
-        for datagram, client in self._engine.close(loop.time()):
-            self._send(datagram, client)
+        self._send_all(self._engine.close(loop.time()))
+        # The farewells may have found no room; who misses one times out.
+        loop.remove_writer(self._socket)
+        self._unsent.clear()
         self._socket.close()
         self._socket = self._engine = None
 
@@ -157,39 +159,42 @@ class TftpServer:
         if sock is None or engine is None:
             return
         now = asyncio.get_running_loop().time()
+        sent = 0
         for _ in range(_BATCH):
             try:
                 data, client = sock.recvfrom(_RECEIVE_SIZE)
             except OSError:
                 # Nothing more to read, or the interface went down: the loop calls again.
                 break
-            self._send_all(engine.receive(data, client, now))
-            if self._unsent:
+            outgoing = engine.receive(data, client, now)
+            self._send_all(outgoing)
+            sent += len(outgoing)
+            if self._unsent or sent >= _BATCH:
                 break
         self._arm_timer()
 
     def _send_all(self, outgoing: Iterable[Outgoing]) -> None:
+        if self._socket is None:
+            return
+        sendto, unsent = self._socket.sendto, self._unsent
         for datagram, client in outgoing:
-            if self._unsent or not self._send(datagram, client):
-                self._unsent.append((datagram, client))
-        if self._unsent:
-            self._wait_for_room()
+            if unsent:
+                unsent.append((datagram, client))
+                continue
+            try:
+                sendto(datagram, client)
+            except BlockingIOError:
+                unsent.append((datagram, client))
+                self._wait_for_room()
+            except OSError as error:
+                self._give_up_on(client, error)
 
-    def _send(self, datagram: bytes, client: Client) -> bool:
-        """Send, or return False when the socket's buffer has no room."""
-        if self._socket is None or self._engine is None:
-            return True
-        try:
-            self._socket.sendto(datagram, client)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            # ENOBUFS is a full transmit queue: a lost packet like any other. The rest says that
-            # this client cannot be reached at all (no route, port 0, a firewall's EPERM).
-            if error.errno != errno.ENOBUFS:
-                now = asyncio.get_running_loop().time()
-                self._engine.abort(client, f"sending failed: {error.strerror}", now)
-        return True
+    def _give_up_on(self, client: Client, error: OSError) -> None:
+        """End the transfer to a client that cannot be reached: no route, port 0, a firewall's
+        EPERM. ENOBUFS is a full transmit queue, and the packet lost like any other."""
+        if self._engine is not None and error.errno != errno.ENOBUFS:
+            now = asyncio.get_running_loop().time()
+            self._engine.abort(client, f"sending failed: {error.strerror}", now)
 
     def _wait_for_room(self) -> None:
         """Stop reading until all is sent: what is not read cannot ask for more."""
@@ -199,15 +204,15 @@ class TftpServer:
             loop.add_writer(self._socket, self._on_writable)
 
     def _on_writable(self) -> None:
-        while self._unsent:
-            if not self._send(*self._unsent[0]):
-                return
-            self._unsent.popleft()
-        if self._socket is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_writer(self._socket)
-            loop.add_reader(self._socket, self._on_readable)
-            self._arm_timer()
+        waiting = list(self._unsent)
+        self._unsent.clear()
+        self._send_all(waiting)
+        if self._unsent or self._socket is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_writer(self._socket)
+        loop.add_reader(self._socket, self._on_readable)
+        self._arm_timer()
 
     def _arm_timer(self) -> None:
         when = self._engine.timer() if self._engine is not None else None

@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from bootserve.errors import BootserveError, NotFound, PacketError, Refused, Unavailable
 from bootserve.servers.tftp_budget import ReplyBudget
+from bootserve.servers.tftp_layouts import Layouts
+from bootserve.wire.tftp_blocks import Datagram
 from bootserve.wire.tftp_options import Limits, negotiate
 from bootserve.wire.tftp_packets import Error, ErrorCode, Request, ack_block, parse
 from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
@@ -23,7 +25,7 @@ __all__ = ["Client", "Lookup", "Outgoing", "TftpEngine", "TftpEvent", "TftpEvent
 Client: TypeAlias = tuple[str, int]
 """An IPv4 address and a UDP port."""
 
-Outgoing: TypeAlias = tuple[bytes, Client]
+Outgoing: TypeAlias = tuple[Datagram, Client]
 """A datagram and where it goes."""
 
 Lookup: TypeAlias = Callable[[str], bytes]
@@ -104,6 +106,7 @@ class TftpEngine:
         self._unanswered: dict[Client, None] = {}
         self._per_address: Counter[str] = Counter()
         self._budget = ReplyBudget()
+        self._layouts = Layouts()
         self._sweep_at = 0.0
 
     def __len__(self) -> int:
@@ -120,10 +123,10 @@ class TftpEngine:
             return _NOTHING
         transfer = session.transfer
         replies = [(reply, client) for reply in transfer.acknowledge(block, now)]
+        if not session.answered and transfer.answered:
+            replies.extend(self._first_answer(client, session, now))
         if transfer.finished:
             self._finish(client, session, now)
-        elif transfer.answered and not session.answered:
-            replies.extend(self._first_answer(client, session, now))
         return replies
 
     def timer(self) -> float | None:
@@ -209,7 +212,7 @@ class TftpEngine:
         self,
         client: Client,
         session: _Session,
-        reply: Callable[[float], Sequence[bytes]],
+        reply: Callable[[float], Sequence[Datagram]],
         now: float,
     ) -> Sequence[Outgoing]:
         """Send a first reply when the address may still be sent one; :meth:`_first_answer` does it
@@ -222,6 +225,9 @@ class TftpEngine:
     def _first_answer(self, client: Client, session: _Session, now: float) -> list[Outgoing]:
         """Note that the address answers; greet its other clients, who had to wait for that."""
         session.answered = True
+        transfer = session.transfer
+        # Not before: a forged request shall not cost the making of a whole file's packets.
+        transfer.blocks = self._layouts.blocks(transfer.blocks.content, transfer.terms.blksize)
         self._unanswered.pop(client, None)
         if not self._budget.answered(client[0], now):
             return []
@@ -288,8 +294,6 @@ class TftpEngine:
         self._per_address[client[0]] -= 1
         if not self._per_address[client[0]]:
             del self._per_address[client[0]]
-        if session.transfer.answered and not session.answered:
-            self._budget.answered(client[0], now)
         self._report(_outcome(session), client, session, now)
 
     def _report(self, kind: TftpEventKind, client: Client, session: _Session, now: float) -> None:

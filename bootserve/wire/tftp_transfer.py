@@ -14,19 +14,16 @@ as EDK2, iPXE, curl and tftp-hpa count).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from bootserve.wire.tftp_blocks import Blocks, Datagram
 from bootserve.wire.tftp_options import Terms
 from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Packet
 
 __all__ = ["ReadTransfer", "TransferState"]
 
-_HEADER = struct.Struct("!HH")
-_DATA = 3
-_WRAP = 0x10000
-_NOTHING: tuple[bytes, ...] = ()
+_NOTHING: tuple[Datagram, ...] = ()
 
 _UNANSWERED_RETRANSMISSIONS = 2
 """How often the first reply is sent again before the client answered: TFTP must not amplify."""
@@ -52,15 +49,16 @@ class ReadTransfer:
     """Sends ``content`` in blocks to one client, on ``terms``.
 
     Every method that takes ``now`` returns the datagrams to send, in order. ``deadline`` is when
-    :meth:`handle_timer` wants to be called. ``answered`` is whether the client acknowledged
+    :meth:`handle_timer` wants to be called. ``finished`` is whether there is nothing more to send
+    or to wait for. ``blocks`` may be replaced by others of the same content and block size.
+    ``answered`` is whether the client acknowledged
     anything yet. ``detail`` says why the transfer failed, and ``probed`` that it failed as a size
     probe does: EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR.
     """
 
     __slots__ = (
         "_acked",
-        "_content",
-        "_count",
+        "_base_interval",
         "_interval",
         "_oack",
         "_progress_at",
@@ -71,8 +69,10 @@ class ReadTransfer:
         "_sent",
         "_sent_at",
         "answered",
+        "blocks",
         "deadline",
         "detail",
+        "finished",
         "probed",
         "retransmissions",
         "state",
@@ -86,8 +86,8 @@ class ReadTransfer:
         self.answered = False
         self.probed = False
         self.retransmissions = 0
-        self._content = content
-        self._count = len(content) // terms.blksize + 1
+        self.finished = False
+        self.blocks = Blocks(content, terms.blksize)
         self._oack = OptionAck(terms.granted).to_bytes() if terms.granted else b""
         self._acked = 0
         self._sent = 0
@@ -95,29 +95,24 @@ class ReadTransfer:
         self._resent = False
         self._rtt_least = self._rtt_greatest = 0.0
         self._sent_at = now
-        self._interval = self._base_interval()
+        self._base_interval = self._interval = self._choose_interval()
         self._progress_at = now
         self.deadline = now + self._interval
 
     @property
     def bytes_acknowledged(self) -> int:
         """How many bytes of the file the client has acknowledged."""
-        return min(self._acked * self.terms.blksize, len(self._content))
+        return min(self._acked * self.terms.blksize, len(self.blocks.content))
 
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing more to send or to wait for."""
-        return self.state in (TransferState.COMPLETED, TransferState.FAILED)
-
-    def start(self, now: float) -> Sequence[bytes]:
+    def start(self, now: float) -> Sequence[Datagram]:
         """Return the first reply: the OACK, or DATA 1 when no option was granted."""
         self._sent_at = now
         if self._oack:
             return (self._oack,)
         self._sent = 1
-        return (self._block(1),)
+        return self.blocks.packets(1, 1)
 
-    def receive(self, packet: Packet, now: float) -> Sequence[bytes]:
+    def receive(self, packet: Packet, now: float) -> Sequence[Datagram]:
         """Take a packet from the client. What is neither ACK nor ERROR is ignored."""
         if isinstance(packet, Ack):
             return self.acknowledge(packet.block, now)
@@ -129,20 +124,18 @@ class ReadTransfer:
             self.fail(f"the client ended it: error {packet.code}, {said[:100]}")
         return _NOTHING
 
-    def acknowledge(self, block: int, now: float) -> Sequence[bytes]:
+    def acknowledge(self, block: int, now: float) -> Sequence[Datagram]:
         """Take an ACK of ``block`` (modulo 65,536)."""
-        if self.state is TransferState.GREETING:
-            return self._first_answer(block, now)
         if self.state is not TransferState.SENDING:
-            return _NOTHING
-        ahead = (block - self._acked) % _WRAP
+            return self._first_answer(block, now)
+        ahead = (block - self._acked) & 0xFFFF
         if ahead > self._sent - self._acked:
             return _NOTHING
         if not ahead:
             return self._duplicate(now)
         return self._advance(ahead, now)
 
-    def request_again(self, now: float) -> Sequence[bytes]:
+    def request_again(self, now: float) -> Sequence[Datagram]:
         """Take the same request once more, from the same address and port.
 
         Before the first answer the client has missed the reply: it is sent again. Later, the
@@ -156,7 +149,7 @@ class ReadTransfer:
             self._start_over(now)
         return _NOTHING if self.finished else self.start(now)
 
-    def handle_timer(self, now: float) -> Sequence[bytes]:
+    def handle_timer(self, now: float) -> Sequence[Datagram]:
         """Send again what is not acknowledged, or give up; nothing before ``deadline``."""
         if self.finished or now < self.deadline:
             return _NOTHING
@@ -164,7 +157,7 @@ class ReadTransfer:
             return _NOTHING
         self.retransmissions += 1
         self._resent = True
-        self._interval = min(self._interval * 2, max(_GREATEST_INTERVAL, self._base_interval()))
+        self._interval = min(self._interval * 2, max(_GREATEST_INTERVAL, self._base_interval))
         self.deadline = min(now + self._interval, self._progress_at + self._patience())
         if self.state is TransferState.GREETING:
             return self.start(now)
@@ -173,6 +166,7 @@ class ReadTransfer:
     def fail(self, detail: str) -> None:
         """End the transfer without completing it."""
         self.state = TransferState.FAILED
+        self.finished = True
         self.detail = detail
 
     def _is_hopeless(self, now: float) -> bool:
@@ -181,13 +175,13 @@ class ReadTransfer:
             if self.retransmissions >= _UNANSWERED_RETRANSMISSIONS:
                 self.fail("the client never answered")
         elif now >= self._progress_at + self._patience():
-            last = self._sent == self._count
+            last = self._sent == self.blocks.count
             self.fail("the last block was never acknowledged" if last else "the client fell silent")
         return self.finished
 
-    def _first_answer(self, block: int, now: float) -> Sequence[bytes]:
+    def _first_answer(self, block: int, now: float) -> Sequence[Datagram]:
         expected = 0 if self._oack else 1
-        if block != expected:
+        if self.finished or block != expected:
             return _NOTHING
         self.answered = True
         self.state = TransferState.SENDING
@@ -196,11 +190,11 @@ class ReadTransfer:
     def _start_over(self, now: float) -> None:
         self.state = TransferState.GREETING
         self._acked = self._sent = self.retransmissions = 0
-        self._interval = self._base_interval()
+        self._interval = self._base_interval
         self._progress_at = now
         self.deadline = now + self._interval
 
-    def _advance(self, ahead: int, now: float) -> Sequence[bytes]:
+    def _advance(self, ahead: int, now: float) -> Sequence[Datagram]:
         """Go on behind ``ahead`` more blocks.
 
         An ACK inside the window says that the block after it is lost, and the window starts again
@@ -209,15 +203,15 @@ class ReadTransfer:
         take each late copy of a block for a loss, and would have every window sent many times.
         """
         elapsed = now - self._sent_at
-        whole = self._acked + ahead == self._sent
-        if whole and not self._resent:
-            self._rtt_least = min(self._rtt_least or elapsed, elapsed)
-            self._rtt_greatest = max(self._rtt_greatest, elapsed)
-        self._acked += ahead
-        if self._acked == self._count:
+        self._acked = acked = self._acked + ahead
+        whole = acked == self._sent
+        if whole and not self._resent and not self._rtt_least <= elapsed <= self._rtt_greatest:
+            self._measure(elapsed)
+        if acked == self.blocks.count:
             self.state = TransferState.COMPLETED
+            self.finished = True
             return _NOTHING
-        self._interval = self._base_interval()
+        self._interval = self._base_interval
         self.deadline = now + self._interval
         self._progress_at = now
         if not whole and elapsed < self._rtt_least:
@@ -226,7 +220,7 @@ class ReadTransfer:
         self._resent = not whole
         return self._send_window(now)
 
-    def _duplicate(self, now: float) -> Sequence[bytes]:
+    def _duplicate(self, now: float) -> Sequence[Datagram]:
         """An ACK of the block before the window, once more.
 
         In lock-step it is never answered with DATA (RFC 1123 section 4.2.3.1). With a window it
@@ -243,27 +237,27 @@ class ReadTransfer:
         self.retransmissions += 1
         return self._send_window(now)
 
-    def _send_window(self, now: float) -> Sequence[bytes]:
+    def _send_window(self, now: float) -> Sequence[Datagram]:
         """Send the whole window, from the first block that is not acknowledged."""
         self._sent = self._acked
         self._sent_at = now
         return self._slide()
 
-    def _slide(self) -> Sequence[bytes]:
+    def _slide(self) -> Sequence[Datagram]:
         """Send the blocks of the window that have not been sent."""
         first = self._sent + 1
-        self._sent = min(self._acked + self.terms.windowsize, self._count)
-        if self._sent == first:
-            return (self._block(first),)
-        return [self._block(n) for n in range(first, self._sent + 1)]
+        last = self._acked + self.terms.windowsize
+        self._sent = last = last if last < self.blocks.count else self.blocks.count
+        return self.blocks.packets(first, last)
 
-    def _block(self, number: int) -> bytes:
-        start = (number - 1) * self.terms.blksize
-        payload = self._content[start : start + self.terms.blksize]
-        return _HEADER.pack(_DATA, number % _WRAP) + payload
+    def _measure(self, elapsed: float) -> None:
+        """Take a round trip that is shorter or longer than all before it."""
+        self._rtt_least = min(self._rtt_least or elapsed, elapsed)
+        self._rtt_greatest = max(self._rtt_greatest, elapsed)
+        self._base_interval = self._choose_interval()
 
-    def _base_interval(self) -> float:
-        """Seconds to the first retransmission.
+    def _choose_interval(self) -> float:
+        """Return the seconds to the first retransmission.
 
         The client's own timeout when it named one (RFC 2349). Otherwise four times the slowest
         round trip seen, since on a lossy link a second for each lost block makes minutes.

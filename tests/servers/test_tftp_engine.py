@@ -48,7 +48,7 @@ class Bench:
     ) -> list[Packet]:
         outgoing = self.engine.receive(packet.to_bytes(), client, now)
         assert all(to == client for _, to in outgoing)
-        return [parse(datagram) for datagram, _ in outgoing]
+        return [parse(bytes(datagram)) for datagram, _ in outgoing]
 
     def fetch(
         self, name: str, client: tuple[str, int] = CLIENT, options: Options = (), now: float = 0.0
@@ -166,7 +166,7 @@ MALFORMED = [
 def test_a_malformed_request_gets_one_clear_error(data: bytes) -> None:
     bench = Bench()
     ((datagram, to),) = bench.engine.receive(data, CLIENT, 0.0)
-    reply = parse(datagram)
+    reply = parse(bytes(datagram))
     assert isinstance(reply, Error)
     assert (to, reply.code) == (CLIENT, 4)
     assert bench.kinds() == [REFUSED]
@@ -259,9 +259,9 @@ def test_an_address_with_many_clients_is_served_once_one_of_them_has_answered() 
     greeted = [reply for client in clients for reply in bench.engine.receive(asked, client, 0.0)]
     assert len(greeted) == 3
     released = bench.engine.receive(Ack(0).to_bytes(), clients[0], 0.001)
-    assert isinstance(parse(released[0][0]), Data)
+    assert isinstance(parse(bytes(released[0][0])), Data)
     assert [to for _, to in released] == [clients[0], *clients[3:]]
-    assert all(isinstance(parse(datagram), OptionAck) for datagram, _ in released[1:])
+    assert all(isinstance(parse(bytes(datagram)), OptionAck) for datagram, _ in released[1:])
 
 
 def test_a_client_that_goes_silent_is_given_up_and_told_of() -> None:
@@ -352,6 +352,6 @@ def test_stopping_tells_the_clients_that_answered() -> None:
     answer_first(bench, ("192.0.2.1", 1))
     bench.send(Request("ipxe.efi"), ("192.0.2.2", 1))
     ((datagram, to),) = bench.engine.close(1.0)
-    assert (parse(datagram), to) == (Error(0, "the server is stopping"), ("192.0.2.1", 1))
+    assert (parse(bytes(datagram)), to) == (Error(0, "the server is stopping"), ("192.0.2.1", 1))
     assert bench.kinds() == [STARTED, STARTED, FAILED, FAILED]
     assert len(bench.engine) == 0
