@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.transactions import Change, check_commit, warnings_of
-from bootserve.errors import Conflict
+from bootserve.errors import Conflict, Unavailable
 from bootserve.model.desired import Revision
 from bootserve.model.generation import Generation, GenerationRef, Manifest
 from bootserve.servers.current import Current
@@ -84,6 +84,19 @@ class Committer:
             )
             self._publish(after)
             return Committed(revision, before, after, warnings_of(before.state, state))
+
+    async def reload(self) -> None:
+        """Put in force what the database holds, as after it was away; raises Unavailable."""
+        async with self._lock:
+            revision, state = await self._database.run(self._desired.load)
+            now = self._current.snapshot
+            if revision.number < now.revision.number:
+                raise Unavailable(
+                    f"the database is back at revision {revision.number}, and revision"
+                    f" {now.revision.number} is in force"
+                )
+            self._current.snapshot = replace(now, revision=revision, state=state)
+            await self._reload()
 
     async def register(self, manifest: Manifest, by: str) -> tuple[Generation, bool]:
         """Make ``manifest`` a generation, or find the one it is already; True for a new one."""

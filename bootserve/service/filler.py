@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Any
 
@@ -15,18 +16,24 @@ __all__ = ["Filler"]
 
 BATCH = 2000
 PAUSE = 0.25
-RETRY = 5.0
+RETRY = 2.0
 
 
 class Filler:
     """Applies what is in the journal and not yet in SQL, then lets the journal drop it.
 
-    ``applied`` is the sequence up to which SQL has it. While the database is away the journal
-    keeps growing up to its bound and nothing else happens.
+    ``applied`` is the sequence up to which SQL has it. While the database is ``away`` the journal
+    keeps growing up to its bound and nothing else happens; ``returned`` is awaited once it is back.
     """
 
     def __init__(
-        self, journal: Journal, boots: BootStore, database: DatabaseThread, log: Any
+        self,
+        journal: Journal,
+        boots: BootStore,
+        database: DatabaseThread,
+        log: Any,
+        *,
+        away: bool = False,
     ) -> None:
         self._journal = journal
         self._boots = boots
@@ -35,7 +42,8 @@ class Filler:
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
         self.applied = 0
-        self.away = False
+        self.away = away
+        self._known = False
 
     def wake(self) -> None:
         """Something was appended."""
@@ -44,6 +52,9 @@ class Filler:
     async def flush(self) -> None:
         """Carry everything that is in the journal now; raises what the database raises."""
         async with self._lock:
+            if not self._known:
+                self.applied = await self._database.run(self._boots.applied)
+                self._known = True
             goal = self._journal.sequence
             while self.applied < goal:
                 self.applied = await self._database.run(self._step)
@@ -58,15 +69,20 @@ class Filler:
         self._journal.discard(through)
         return through
 
-    async def run(self) -> None:
+    async def run(self, returned: Callable[[], Awaitable[None]]) -> None:
         """Carry records as they come, until cancelled; syncs the journal to disk on the way."""
+        if self.away:
+            self._wake.set()
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
                 await asyncio.to_thread(self._journal.sync)
                 await self.flush()
-                self.away = False
+                if self.away:
+                    await returned()
+                    self.away = False
+                    self._log.info("database back")
             except BootserveError as error:
                 if not self.away:
                     self._log.error("database away", error=str(error))

@@ -96,7 +96,25 @@ async def _serve(settings: Settings, log: Any) -> int:
 
 async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
-    parts.filler.applied = await parts.sql.run(kept.boots.applied)
+    parts.saver.publish(parts.current.snapshot)
+    if not parts.filler.away:
+        await _recall(parts, kept)
+    scrubber = Scrubber(kept.artifacts, log)
+    stack.push_async_callback(parts.saver.save)
+    stack.push_async_callback(_last_flush, parts, log)
+    _background(stack, parts.saver.run())
+    _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
+    _background(stack, scrubber.run(parts.settings.scrub_hours))
+    await _start_admin(parts, kept, scrubber, log, stack)
+    await _start_boot_http(parts, kept, log, stack)
+    await parts.tftp.start()
+    stack.push_async_callback(parts.tftp.stop)
+    await parts.dhcp.start()
+    stack.push_async_callback(parts.dhcp.stop)
+
+
+async def _recall(parts: Parts, kept: Kept) -> None:
+    """Carry what the last run left in the journal, and remember the boots under way."""
     await parts.filler.flush()
     known = await parts.sql.run(
         recent_boots,
@@ -105,16 +123,11 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
         time.time() - REMEMBERED_SECONDS,
     )
     parts.timeline.restore(known)
-    scrubber = Scrubber(kept.artifacts, log)
-    stack.push_async_callback(_last_flush, parts, log)
-    _background(stack, parts.filler.run())
-    _background(stack, scrubber.run(parts.settings.scrub_hours))
-    await _start_admin(parts, kept, scrubber, log, stack)
-    await _start_boot_http(parts, kept, log, stack)
-    await parts.tftp.start()
-    stack.push_async_callback(parts.tftp.stop)
-    await parts.dhcp.start()
-    stack.push_async_callback(parts.dhcp.stop)
+
+
+async def _database_back(parts: Parts, kept: Kept) -> None:
+    await parts.committer.reload()
+    await _recall(parts, kept)
 
 
 def _background(stack: AsyncExitStack, work: Any) -> None:

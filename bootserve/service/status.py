@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from bootserve import __version__
 from bootserve.model.boot import Phase
 from bootserve.servers.admin.plane import revision_out
-from bootserve.servers.admin.schemas import StatusOut
+from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.wiring import Parts
 

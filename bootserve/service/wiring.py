@@ -14,6 +14,7 @@ from bootserve.core.minting import Minter
 from bootserve.core.offers import OfferSettings, OfferTarget, answer
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
+from bootserve.errors import StorageFull, Unavailable
 from bootserve.model.names import Mac
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
@@ -25,6 +26,7 @@ from bootserve.service.files import load_scripts, nbp_files, nbps_by_arch
 from bootserve.service.filler import Filler
 from bootserve.service.interface import address_of
 from bootserve.service.nbpcache import NbpCache
+from bootserve.service.saver import Saver, check_not_older, saved_snapshot
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
 from bootserve.store.artifacts import DirectoryStore
@@ -36,8 +38,7 @@ from bootserve.store.journal import Journal
 
 __all__ = ["Kept", "Parts", "open_kept", "wire"]
 
-REMEMBERED_BOOTS = 10_000
-REMEMBERED_SECONDS = 24 * 3600.0
+SNAPSHOT_FILE = "snapshot.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,12 @@ class Kept:
 
 
 def open_kept(settings: Settings) -> Kept:
-    """Open or create the state; blocks. Raises what the stores raise."""
+    """Open or create the state; blocks. Raises what the stores raise; the database may be away."""
     directory = settings.state_dir
     journal = Journal(
         directory / "journal", max_bytes=settings.journal_max_mib << 20, clock=time.time
     )
-    database = Database.open(sqlite_url(directory / "bootserve.db"))
+    database = Database(sqlite_url(directory / "bootserve.db"))
     return Kept(
         database=database,
         desired=DesiredStore(database),
@@ -88,6 +89,7 @@ class Parts:
     recorder: Recorder
     filler: Filler
     committer: Committer
+    saver: Saver
     minter: Minter
     nbps: Mapping[str, Path]
     dhcp: DhcpServer
@@ -99,10 +101,14 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     network = address_of(settings.interface, settings.address)
     http_base = f"http://{network.ip}:{settings.http_port}"
     nbps = nbp_files(settings)
-    current = Current(_load_snapshot(kept), load_scripts(settings.templates_dir))
+    saved = settings.state_dir / SNAPSHOT_FILE
+    scripts = load_scripts(settings.templates_dir)
+    snapshot, away = _first_snapshot(kept, saved, log)
+    current = Current(snapshot, scripts)
+    saver = Saver(saved, log)
     timeline = Timeline()
     sql = DatabaseThread()
-    filler = Filler(kept.journal, kept.boots, sql, log)
+    filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     recorder = Recorder(
         kept.journal, timeline, DiscoveryFilter(settings.discovered_max), log, filler.wake
     )
@@ -110,6 +116,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
 
     def published(snapshot: Snapshot) -> None:
         minter.forget_all_but(snapshot.by_mac.keys())
+        saver.publish(snapshot)
         log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
 
     committer = Committer(current, kept.desired, kept.generations, sql, published)
@@ -127,11 +134,26 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
         recorder=recorder,
         filler=filler,
         committer=committer,
+        saver=saver,
         minter=minter,
         nbps=nbps,
         dhcp=_dhcp(settings, network, http_base, nbps, current, sightings),
         tftp=_tftp(settings, network, nbps, sightings),
     )
+
+
+def _first_snapshot(kept: Kept, saved: Path, log: Any) -> tuple[Snapshot, bool]:
+    """Return the snapshot to start with, and whether it is the saved one, the database away."""
+    try:
+        snapshot = _load_snapshot(kept)
+    except (Unavailable, StorageFull) as error:
+        found = saved_snapshot(saved)
+        if found is None:
+            raise
+        log.error("database away", error=str(error), serving_revision=found.revision.number)
+        return found, True
+    check_not_older(snapshot, saved)
+    return snapshot, False
 
 
 def _load_snapshot(kept: Kept) -> Snapshot:

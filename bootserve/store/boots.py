@@ -134,16 +134,10 @@ class BootStore:
             rows = connection.execute(query).mappings()
             return [ReportRecord(**{name: row[name] for name in names}) for row in rows]
 
-    def boot_of_token(self, token_hash: str) -> str | None:
-        """Return the id of the boot that the token with this sha256 (hex) belongs to, or None."""
-        t = tables.boot_token
-        with self._database.read() as connection:
-            return connection.execute(select(t.c.boot).where(t.c.hash == token_hash)).scalar()
-
     def token_of_boot(self, boot_id: str) -> str | None:
         """Return the sha256 of the token that a boot id was traded for, or None."""
         t = tables.boot_token
-        query = select(t.c.hash).where(t.c.boot == boot_id).order_by(t.c.at).limit(1)
+        query = select(t.c.hash).where(t.c.boot == boot_id)
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 
@@ -218,7 +212,7 @@ def _last_reports(connection: Connection, chosen: Select[Any]) -> dict[str, tupl
     t = tables.report
     query = (
         select(t.c.boot, t.c.generation, t.c.root)
-        .where(t.c.boot.in_(chosen), t.c.generation != "")
+        .where(t.c.boot.in_(chosen), t.c.phase == Phase.UP.value)
         .order_by(t.c.at, t.c.sequence)
     )
     return {row.boot: (row.generation, row.root) for row in connection.execute(query)}

@@ -74,7 +74,7 @@ class _Batch:
                 self._add_phase(record.boot, record.phase, record.at, record.detail)
             case TokenRecord():
                 row = {"hash": record.hash, "boot": record.boot, "at": record.at}
-                self._tokens.setdefault(record.hash, row)
+                self._tokens.setdefault(record.boot, row)
             case ReportRecord():
                 self._add_report(place, record)
             case DiscoveredRecord():

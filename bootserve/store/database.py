@@ -34,21 +34,37 @@ def sqlite_url(path: Path) -> str:
 
 
 class Database:
-    """An open database whose schema is the newest. Its methods block: use it in one thread."""
+    """A database whose schema is the newest once it is open; it opens at its first use.
 
-    def __init__(self, engine: Engine, site_id: str) -> None:
-        self._engine = engine
-        self._site_id = site_id
+    ``url`` is in SQLAlchemy's notation. Its methods block: use it in one thread. A use while the
+    database is away raises Unavailable, and the next one tries again.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: Engine | None = None
+        self._site_id = ""
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open the database at ``url`` (SQLAlchemy's notation) and upgrade its schema.
+        """Return the database at ``url``, opened; raises what :meth:`connect` raises."""
+        database = cls(url)
+        database.connect()
+        return database
+
+    def connect(self) -> Engine:
+        """Open the database and upgrade its schema, unless that is done.
 
         Raises InvalidInput for a URL that cannot be used, Conflict for a schema newer than this
         version knows, StorageFull or Unavailable when the database cannot be read or written.
         """
+        if self._engine is None:
+            self._engine, self._site_id = self._open()
+        return self._engine
+
+    def _open(self) -> tuple[Engine, str]:
         try:
-            engine = create_engine(make_url(url))
+            engine = create_engine(make_url(self._url))
         except (BadUrl, NoSuchModuleError, ModuleNotFoundError) as error:
             raise InvalidInput(f"the database URL cannot be used: {error}") from None
         if engine.dialect.name not in ("sqlite", "postgresql") or not engine.url.database:
@@ -64,17 +80,19 @@ class Database:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, site_id)
+        return engine, site_id
 
     @property
     def site_id(self) -> str:
         """The random name of this installation: 32 hex digits, made with the database."""
+        self.connect()
         return self._site_id
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database; raises Unavailable."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        engine = self.connect()
+        with _translated(), engine.connect() as connection, connection.begin():
             yield connection
 
     def write(self) -> contextlib.AbstractContextManager[Connection]:
@@ -82,11 +100,12 @@ class Database:
 
         Raises StorageFull or Unavailable when the database cannot take it.
         """
-        return _write(self._engine)
+        return _write(self.connect())
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        if self._engine is not None:
+            self._engine.dispose()
 
 
 @contextlib.contextmanager

@@ -166,8 +166,8 @@ boot_phase = Table(
 boot_token = Table(
     "boot_token",
     METADATA,
-    Column("hash", String(64), primary_key=True),
-    Column("boot", Text, nullable=False, index=True),
+    Column("boot", Text, primary_key=True),
+    Column("hash", String(64), nullable=False),
     Column("at", Float, nullable=False),
 )
 

@@ -114,11 +114,10 @@ def _create_boots() -> None:
     )
     op.create_table(
         "boot_token",
-        sa.Column("hash", sa.String(64), primary_key=True),
-        _text("boot"),
+        sa.Column("boot", sa.Text(), primary_key=True),
+        sa.Column("hash", sa.String(64), nullable=False),
         _time("at"),
     )
-    op.create_index("ix_boot_token_boot", "boot_token", ["boot"])
     op.create_table(
         "discovered",
         sa.Column("mac", sa.Text(), primary_key=True),
