@@ -17,7 +17,6 @@ from bootserve.core.offers import (
     answer,
     decide,
 )
-from bootserve.errors import InvalidInput
 from bootserve.model.names import Mac
 from bootserve.wire.dhcp import DhcpPacket, build, parse
 from bootserve.wire.pxe import ClientArch
@@ -382,31 +381,3 @@ def test_whatever_is_asked_the_reply_is_a_proxys(
         assert (reply.siaddr, reply.options[54]) == (OURS, OURS)
         assert (reply.chaddr, reply.giaddr) == (CHADDR, giaddr)
         assert (result.destination is Destination.RELAY) == (giaddr != bytes(4))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"address": "10.0.0"}, "'10.0.0' is not an IPv4 address"),
-        ({"address": "fe80::1"}, "'fe80::1' is not an IPv4 address"),
-        ({"address": "0.0.0.0"}, "0.0.0.0 is not an address that a client can reach"),
-        ({"address": "224.0.0.1"}, "224.0.0.1 is not an address that a client can reach"),
-        (
-            {"address": "255.255.255.255"},
-            "255.255.255.255 is not an address that a client can reach",
-        ),
-        ({"shape": "bnl"}, "'bnl' is not an offer shape"),
-        (
-            {"http_base": "http://bücher:8080"},
-            "the HTTP base URL must be ASCII, at most 200 characters",
-        ),
-        (
-            {"http_base": "http://" + "x" * 200},
-            "the HTTP base URL must be ASCII, at most 200 characters",
-        ),
-    ],
-)
-def test_settings_that_cannot_be_offered_are_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        replace(SETTINGS, **change)
-    assert str(refused.value) == said

@@ -1,190 +1,46 @@
-"""The DHCP server on real interfaces: two or three network namespaces joined by veth pairs."""
+"""The DHCP server's answers on real interfaces."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import itertools
-import os
 import random
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Ether
 
-from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
-from bootserve.errors import Unavailable
-from bootserve.servers.dhcp import DhcpEvent, DhcpServer
-from bootserve.wire.dhcp import MAX_PACKET, DhcpPacket, build, parse
-from bootserve.wire.pxe import ClientArch
+from bootserve.core.offers import Ignored, Reply
+from bootserve.servers.dhcp import DhcpEvent
+from bootserve.wire.dhcp import MAX_PACKET, build, parse
+from tests.support.dhcp import (
+    CLIENT,
+    DISCOVER,
+    MAC,
+    REQUEST,
+    SERVER,
+    dnsmasq_relay,
+    ends,
+    handle,
+    ip,
+    received,
+    replied,
+    serving,
+    two_namespaces,
+    udp,
+    until,
+    wire,
+)
 
 pytestmark = pytest.mark.netns
-
-SERVER, CLIENT = "10.98.0.1", "10.98.0.2"
-SETTINGS = OfferSettings(SERVER, f"http://{SERVER}:8080", {ClientArch.EFI_X64: "ipxe.efi"})
-MAC = "52:54:00:12:34:56"
-DISCOVER = DhcpPacket(
-    op=1,
-    xid=0xCAFE,
-    chaddr=bytes.fromhex(MAC.replace(":", "")),
-    flags=0x8000,
-    options={53: b"\1", 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)},
-)
-REQUEST = replace(DISCOVER, options={**DISCOVER.options, 53: b"\3"})
-_CLONE_NEWNET = 0x40000000
-_ETH_P_IP = 0x0800
-
-
-def handle(data: bytes, port: int) -> Reply | Ignored:
-    return answer(data, port=port, settings=SETTINGS, lookup=lambda _: OfferTarget("web1"))
-
-
-def replied(packet: DhcpPacket, port: int = 67) -> bytes:
-    """What the policy answers to ``packet``: the server must send exactly this."""
-    reply = handle(build(packet), port)
-    assert isinstance(reply, Reply)
-    return reply.data
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """Let the sockets that are made in the block belong to ``namespace``."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    away = os.open(Path("/run/netns") / namespace, os.O_RDONLY)
-    try:
-        assert libc.setns(away, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        yield
-    finally:
-        assert libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        os.close(home)
-        os.close(away)
 
 
 @pytest.fixture
 def net() -> Iterator[tuple[str, str]]:
-    """The server's namespace and the client's: ``boot0`` here is joined to ``boot0`` there.
-
-    The server's interface has another address before the one that it advertises, and the server's
-    namespace a second interface, ``other0``, joined to the client's ``other0``.
-    """
-    server, client = (f"bsdhcp{os.getpid()}{side}" for side in ("s", "c"))
-    try:
-        for name in (server, client):
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        for link in ("boot0", "other0"):
-            ip("-n", server, "link", "add", link, "type", "veth",
-               "peer", "name", link, "netns", client)  # fmt: skip
-            for name in (server, client):
-                ip("-n", name, "link", "set", link, "up")
-        for address in ("10.98.0.9/24", f"{SERVER}/24"):
-            ip("-n", server, "address", "add", address, "dev", "boot0")
-        ip("-n", server, "address", "add", "10.97.0.1/24", "dev", "other0")
-        ip("-n", client, "address", "add", f"{CLIENT}/24", "dev", "boot0")
-        yield server, client
-    finally:
-        for name in (server, client):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    namespace: str,
-    handler: Callable[[bytes, int], Reply | Ignored] = handle,
-    clock: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[list[DhcpEvent]]:
-    events: list[DhcpEvent] = []
-    server = DhcpServer(
-        interface="boot0", address=SERVER, handler=handler, on_event=events.append, clock=clock
-    )
-    with inside(namespace):
-        await server.start()
-    try:
-        yield events
-    finally:
-        await server.stop()
-
-
-class Wire:
-    """A client without an address: whole Ethernet frames in and out, as firmware has them."""
-
-    def __init__(self, namespace: str, interface: str = "boot0") -> None:
-        with inside(namespace):
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-            self._socket.bind((interface, _ETH_P_IP))
-        self._socket.setblocking(False)
-
-    def send(
-        self, payload: bytes, port: int = 67, source: tuple[str, int] = ("0.0.0.0", 68)
-    ) -> None:
-        frame = (
-            Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff")
-            / IP(src=source[0], dst="255.255.255.255")
-            / UDP(sport=source[1], dport=port)
-            / payload
-        )
-        self._socket.send(bytes(frame))
-
-    async def receive(self, wait: float = 5.0) -> Ether:
-        """Return the next UDP frame that the server sent; raises TimeoutError."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(wait):
-            while True:
-                frame = Ether(await loop.sock_recv(self._socket, 65535))
-                if UDP in frame and frame[IP].src != "0.0.0.0":
-                    return frame
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@contextlib.contextmanager
-def wire(namespace: str, interface: str = "boot0") -> Iterator[Wire]:
-    client = Wire(namespace, interface)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-@contextlib.contextmanager
-def udp(namespace: str, port: int) -> Iterator[socket.socket]:
-    """A client that has its address: an ordinary socket on ``port``."""
-    with inside(namespace):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with sock:
-        sock.bind((CLIENT, port))
-        sock.setblocking(False)
-        yield sock
-
-
-async def received(sock: socket.socket) -> tuple[bytes, tuple[str, int]]:
-    async with asyncio.timeout(5):
-        data, source = await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
-    return data, source
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 (events come through a plain callback)
-            await asyncio.sleep(0.005)
-
-
-def ends(frame: Ether) -> tuple[str, str, int, str, int]:
-    return frame.dst, frame[IP].src, frame[UDP].sport, frame[IP].dst, frame[UDP].dport
+    with two_namespaces() as names:
+        yield names
 
 
 async def test_a_discover_is_answered_by_broadcast_from_the_advertised_address(
@@ -274,35 +130,6 @@ async def test_a_real_relay_takes_the_offer_to_a_client_on_another_network(
     assert (frame[IP].src, frame[UDP].dport) == ("10.96.0.1", 68)
     assert reply.giaddr == socket.inet_aton("10.96.0.1")
     assert replace(reply, giaddr=bytes(4)) == parse(replied(DISCOVER))
-
-
-@contextlib.contextmanager
-def dnsmasq_relay(namespace: str) -> Iterator[None]:
-    """dnsmasq as a relay from leaf0 to the server, once it has opened its port."""
-    process = subprocess.Popen(
-        ["ip", "netns", "exec", namespace, "dnsmasq", "--keep-in-foreground", "--port=0",
-         "--conf-file=/dev/null", "--pid-file=", "--user=root", "--log-facility=-",
-         f"--dhcp-relay=10.96.0.1,{SERVER}"],
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 5
-        while not is_open(namespace, 67):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def is_open(namespace: str, port: int) -> bool:
-    out = subprocess.run(
-        ["ip", "netns", "exec", namespace, "ss", "-lunH", f"sport = :{port}"],
-        check=True, capture_output=True, timeout=10,
-    )  # fmt: skip
-    return bool(out.stdout.strip())
 
 
 async def test_junk_on_both_ports_leaves_it_serving(net: tuple[str, str]) -> None:
@@ -425,68 +252,3 @@ async def test_a_request_to_the_dhcp_server_shows_that_all_is_well(net: tuple[st
                 await asyncio.sleep(0.02)
             await until(lambda: len(events) == 4)
     assert [event.kind for event in events] == ["offer nbp", "offer nbp", "ignored", "offer nbp"]
-
-
-@pytest.mark.parametrize("port", [67, 4011])
-async def test_a_taken_port_is_named_and_nothing_stays_open(
-    net: tuple[str, str], port: int
-) -> None:
-    with inside(net[0]):
-        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with holder:
-        holder.bind(("", port))
-        with pytest.raises(Unavailable) as refused:
-            async with serving(net[0]):
-                pass
-        assert str(refused.value) == f"UDP port {port} on boot0 is taken by another program"
-        assert f"sport = :{port}" in refused.value.hint
-        assert "dnsmasq" in refused.value.hint
-    async with serving(net[0]):
-        pass  # both ports are free again
-
-
-async def test_a_second_server_is_refused(net: tuple[str, str]) -> None:
-    async with serving(net[0]):
-        with pytest.raises(Unavailable, match="UDP port 67 on boot0 is taken"):
-            async with serving(net[0]):
-                pass
-
-
-async def test_a_missing_interface_is_named(net: tuple[str, str]) -> None:
-    ip("-n", net[0], "link", "del", "boot0")
-    with pytest.raises(Unavailable) as refused:
-        async with serving(net[0]):
-            pass
-    assert str(refused.value) == "there is no interface boot0"
-
-
-def test_a_user_without_the_right_to_bind_is_told(net: tuple[str, str]) -> None:
-    program = (
-        "import asyncio\n"
-        "from bootserve.errors import Unavailable\n"
-        "from bootserve.servers.dhcp import DhcpServer\n"
-        "server = DhcpServer(interface='boot0', address='10.98.0.1', handler=None, on_event=None)\n"
-        "try:\n"
-        "    asyncio.run(server.start())\n"
-        "except Unavailable as error:\n"
-        "    print(error, error.hint)\n"
-    )
-    result = subprocess.run(
-        ["ip", "netns", "exec", net[0], "setpriv", "--bounding-set=-net_bind_service,-net_raw",
-         sys.executable, "-c", program],
-        check=True, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert result.stdout == (
-        "UDP port 67 on boot0 may not be opened by this user Run as root, or with "
-        "CAP_NET_BIND_SERVICE and CAP_NET_RAW.\n"
-    )
-
-
-async def test_stopping_twice_does_nothing(net: tuple[str, str]) -> None:
-    server = DhcpServer(interface="boot0", address=SERVER, handler=handle, on_event=print)
-    with inside(net[0]):
-        await server.start()
-    await server.stop()
-    await server.stop()
-    async with serving(net[0]):
-        pass
