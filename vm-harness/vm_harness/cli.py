@@ -118,6 +118,9 @@ def boot(
     memory: Annotated[int, typer.Option(min=64, help="MiB")] = 768,
     nic: Annotated[NicName, typer.Option()] = NicName.VIRTIO,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until it must be up.")] = UP,
+    until: Annotated[
+        str, typer.Option(help="The phase to wait for (default: up; for an unknown VM, the end).")
+    ] = "",
     console: Annotated[bool, typer.Option("--console", help="Show its console, too.")] = False,
     lab: LabOption = "",
 ) -> None:
@@ -135,9 +138,9 @@ def boot(
     sources: list[PhaseSource] = [ConsolePhases(vm)]
     if known:
         sources.append(BootPhases(admin_socket(Path(home.state.state_dir)), node, vm.started_at))
-    until = ("up",) if known else ("no-boot", "unknown", "login")
+    goals = ("up",) if known else ("no-boot", "unknown", "login")
     try:
-        for phase in follow(vm, sources, until=until, timeout=timeout):
+        for phase in follow(vm, sources, until=[until] if until else goals, timeout=timeout):
             print(phase, flush=True)
     finally:
         log = vm.console_log

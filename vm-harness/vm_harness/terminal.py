@@ -22,7 +22,7 @@ def attach(vm: Vm) -> None:
     before = termios.tcgetattr(keyboard) if os.isatty(keyboard) else None
     try:
         if before:
-            tty.setraw(keyboard)
+            tty.setraw(keyboard, termios.TCSADRAIN)  # keys typed already are kept
         while not vm.console.ended:
             if not select.select([keyboard], [], [], 0.2)[0]:
                 continue
