@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -82,8 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
+        code = 1
         discard_stdout()
-        return 1
+    except OSError as error:
+        code = 1
+        words = os.strerror(error.errno) if error.errno else str(error)
+        report_error(f"{error.filename}: {words}" if error.filename else words)
+        if error.errno == errno.ENOSPC:
+            discard_stdout()
     return code
 
 
@@ -99,15 +106,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return UNREACHABLE
     except BootserveError as error:
         report_error(str(error), error.hint)
-        return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        report_error(
-            f"{error.filename}: {os.strerror(error.errno)}"
-            if error.errno and error.filename
-            else str(error)
-        )
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
