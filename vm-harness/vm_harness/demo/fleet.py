@@ -11,7 +11,7 @@ from typing import Any
 from vm_harness.demo.proofs import Teller
 from vm_harness.lab import Lab, mac_for
 from vm_harness.machine import Firmware
-from vm_harness.phases import BootPhases, ConsolePhases, follow
+from vm_harness.phases import BootPhases, ConsolePhases, PhaseSource, follow
 from vm_harness.server import BootServer, admin_socket
 from vm_harness.vm import Vm
 
@@ -60,7 +60,7 @@ class Fleet:
         """Tell the phases of ``name`` as they come; return the seconds from power-on."""
         vm = self.vms[name]
         socket = admin_socket(self.server.state_dir)
-        sources = [ConsolePhases(vm), BootPhases(socket, name, vm.started_at)]
+        sources: list[PhaseSource] = [ConsolePhases(vm), BootPhases(socket, name, vm.started_at)]
         phase = None
         for phase in follow(vm, sources, until=[until], timeout=UP_SECONDS):
             if phase.source == "server" or phase.name in CONSOLE_PHASES:

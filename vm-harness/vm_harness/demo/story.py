@@ -69,7 +69,7 @@ class Story:
                 f"a {firmware} node boots its pinned generation",
                 boot["reported_generation"] == "demo@1"
                 and boot["reported_root"] == self.roots["demo@1"],
-                f"up {fleet.seconds[name]:.0f} s after power-on, reports {boot['reported_root'][:12]}",
+                f"up after {fleet.seconds[name]:.0f} s, reports root {boot['reported_root'][:12]}…",
             )
 
     def stranger(self) -> None:
