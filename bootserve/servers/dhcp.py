@@ -1,7 +1,8 @@
 """The asyncio shell of the proxyDHCP service: sockets in, the handler's replies out.
 
-Plain sockets drained through ``loop.add_reader``: asyncio's datagram transport has no ``recvmsg``,
-so it cannot tell which interface a packet came in on, and it costs several times as much.
+Plain sockets drained through ``loop.add_reader``: asyncio's datagram transport costs several times
+as much, and has no ``sendmsg``, which the source address needs. Each socket is bound to the one
+interface, so what it receives came in there, and what it sends goes out there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ _RECEIVE_BUFFER: Final = 1 << 21
 """Bytes; the kernel charges some 1.3 KiB a packet: 1,500 nodes that are switched on together."""
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; the socket module does not name it
 _PKTINFO: Final = struct.Struct("=I4s4s")
-_ANCILLARY: Final = socket.CMSG_SPACE(_PKTINFO.size)
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from 3.12
 
 Handler = Callable[[bytes, int], Reply | Ignored]
@@ -75,7 +75,9 @@ class DhcpServer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interface = interface
-        self._address = socket.inet_aton(address)
+        # The interface may have other addresses, and a reply must come from the one advertised.
+        info = _PKTINFO.pack(0, socket.inet_aton(address), bytes(4))
+        self._from = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
         self._handler = handler
         self._on_event = on_event
         self._ports = tuple(ports)
@@ -110,37 +112,30 @@ class DhcpServer:
     def _drain(self, sock: socket.socket, port: int) -> None:
         for _ in range(_BATCH):
             try:
-                data, ancillary, _, source = sock.recvmsg(MAX_PACKET + 1, _ANCILLARY)
+                data, source = sock.recvfrom(MAX_PACKET + 1)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # the interface went down or away
                 self._on_event(DhcpEvent("receive failed", port, reason=_describe(error)))
                 return
-            self._serve(sock, port, data, _interface_index(ancillary), source)
+            self._serve(sock, port, data, source)
 
-    def _serve(
-        self, sock: socket.socket, port: int, data: bytes, ifindex: int, source: tuple[str, int]
-    ) -> None:
+    def _serve(self, sock: socket.socket, port: int, data: bytes, source: tuple[str, int]) -> None:
         outcome = self._handler(data, port)
         xid = outcome.packet.xid if outcome.packet else 0
         kind, reason = "ignored", ""
         if isinstance(outcome, Ignored):
             reason = outcome.reason
         else:
-            kind, reason = self._send(sock, outcome, ifindex, source)
+            kind, reason = self._send(sock, outcome, source)
         event = DhcpEvent(kind, port, source, outcome.client, outcome.node, reason, xid)
         self._on_event(event)
         self._track(event, outcome)
 
-    def _send(
-        self, sock: socket.socket, reply: Reply, ifindex: int, source: tuple[str, int]
-    ) -> tuple[str, str]:
+    def _send(self, sock: socket.socket, reply: Reply, source: tuple[str, int]) -> tuple[str, str]:
         """Send ``reply``; return the event's kind and reason."""
-        # The index keeps the broadcast on this interface, the address is the one we advertise.
-        info = _PKTINFO.pack(ifindex, self._address, bytes(4))
-        control = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
         try:
-            sock.sendmsg([reply.data], control, 0, _destination(reply, source))
+            sock.sendmsg([reply.data], self._from, 0, _destination(reply, source))
         except OSError as error:
             return "send failed", f"{reply.kind}: {_describe(error)}"
         return reply.kind, ""
@@ -182,7 +177,6 @@ def _open(interface: str, port: int) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             _widen(sock)
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
             sock.bind(("", port))  # without SO_REUSEADDR: two servers must not share a port
         except OSError as error:
@@ -214,13 +208,6 @@ def _cannot_open(error: OSError, interface: str, port: int) -> Unavailable:
             hint="Run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
         )
     return Unavailable(f"{where} cannot be opened: {_describe(error)}")
-
-
-def _interface_index(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
-            return int(_PKTINFO.unpack_from(data)[0])
-    return 0
 
 
 def _describe(error: OSError) -> str:

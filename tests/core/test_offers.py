@@ -112,6 +112,10 @@ BOOT_SERVER = asked(3, 0, options={43: b"\x47\4\0\1\0\0\xff"}, ciaddr=b"\x0a\0\0
             expected(2, {43: PXE10, 67: b"ipxe.efi"}),
         ),
         (
+            asked(ciaddr=b"\x0a\0\0\x09"), 67, SETTINGS, "offer nbp", Destination.BROADCAST,
+            expected(2, {43: PXE10, 67: b"ipxe.efi"}),
+        ),
+        (
             asked(arch=9), 67, SETTINGS, "offer nbp", Destination.BROADCAST,
             expected(2, {43: PXE10, 67: b"ipxe.efi"}),
         ),

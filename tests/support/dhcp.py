@@ -34,6 +34,7 @@ DISCOVER = DhcpPacket(
 REQUEST = replace(DISCOVER, options={**DISCOVER.options, 53: b"\3"})
 _CLONE_NEWNET = 0x40000000
 _ETH_P_IP = 0x0800
+_SO_RCVBUFFORCE = 33
 
 
 def handle(data: bytes, port: int) -> Reply | Ignored:
@@ -118,6 +119,7 @@ class Wire:
         with inside(namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             self._socket.bind((interface, _ETH_P_IP))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
         self._socket.setblocking(False)
 
     def send(
