@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from pydantic import ValidationError
 
@@ -20,7 +20,7 @@ from bootserve.errors import InvalidInput
 from bootserve.model.generation import Artifact, Manifest
 from bootserve.model.names import Arch
 
-__all__ = ["ImportedImage", "import_files", "import_tarball"]
+__all__ = ["About", "import_files", "import_tarball"]
 
 _BLOCK = 4096
 # Documentation/x86/boot.rst, "The Real-Mode Kernel Header"; Documentation/arm64/booting.rst
@@ -31,33 +31,31 @@ _KERNEL_MAGIC = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedImage:
-    """What a manifest says beside its artifacts, of an image that was built elsewhere.
+class About(TypedDict, total=False):
+    """What a manifest says beside its artifacts; the fields are those of Manifest.
 
-    The fields are those of Manifest. ``kernel_release`` chooses among several kernels of a tarball;
-    for files it is only recorded.
+    ``kernel_release`` chooses among several kernels of a tarball; for files it is only recorded.
     """
 
-    image: str
-    arch: Arch = Arch.AMD64
-    cmdline: str = ""
-    kernel_release: str = ""
-    overlay_size: str = "50%"
-    min_memory_mib: int = 0
-    writable: tuple[str, ...] = ()
+    arch: Arch
+    cmdline: str
+    kernel_release: str
+    overlay_size: str
+    min_memory_mib: int
+    writable: tuple[str, ...]
 
 
 def import_files(
-    about: ImportedImage,
+    image: str,
     *,
     kernel: Path,
     initrd: Path,
     root: Path,
     output: Path,
     progress: ProgressCallback = quiet,
+    **about: Unpack[About],
 ) -> Manifest:
-    """Make a bundle at ``output`` of a kernel, an initrd and a squashfs or erofs root.
+    """Make a bundle of ``image`` at ``output`` from a kernel, an initrd and a root image.
 
     Nothing in the files is changed. To report its phases and verify its root, the initrd must do
     what ours does (docs/images.md).
@@ -69,21 +67,22 @@ def import_files(
     for name, path in given.items():
         if not path.is_file() or path.stat().st_size == 0:
             raise InvalidInput(f"{name}: {path} is no file, or an empty one")
-    _check_kernel(kernel, about.arch)
+    fields = _fields(image, about)
+    _check_kernel(kernel, fields.arch)
     root_format = detect_root_format(root)
     if root.stat().st_size % _BLOCK:
         raise InvalidInput(
             f"{root} is no whole number of {_BLOCK}-byte blocks, so no device can hold it",
             hint=f"Run: truncate -s %{_BLOCK} {root.name}",
         )
-    manifest = _manifest(about, given, root_format, progress)
+    manifest = _manifest(fields, given, root_format, progress)
     write_bundle(output, manifest, given)
     progress(Progress("bundle", 1.0, manifest.digest))
     return manifest
 
 
 def import_tarball(
-    about: ImportedImage,
+    image: str,
     *,
     tarball: Path,
     output: Path,
@@ -91,8 +90,9 @@ def import_tarball(
     compression_level: int = 15,
     cache_dir: Path | None = None,
     progress: ProgressCallback = quiet,
+    **about: Unpack[About],
 ) -> Manifest:
-    """Make a bundle at ``output`` of the tarball of a root that has a kernel and its modules.
+    """Make a bundle of ``image`` at ``output`` from the tarball of a root with kernel and modules.
 
     The root gets the node-side files, loses what belongs to one machine (machine-id, ssh host keys,
     logs) and is packed; the kernel is its own and the initramfs ours, made of its busybox and
@@ -102,7 +102,7 @@ def import_tarball(
     """
     if not tarball.is_file():
         raise InvalidInput(f"{tarball} is no file")
-    _manifest_fields(about)
+    fields = _fields(image, about)
     cache = (default_cache_dir() if cache_dir is None else cache_dir).resolve()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -114,12 +114,12 @@ def import_tarball(
                 scratch=str(scratch),
                 root_format=root_format,
                 level=compression_level,
-                kernel=about.kernel_release,
+                kernel=fields.kernel_release,
             )
             result = make_artifacts(job, progress)
-            _check_kernel(made / "kernel", about.arch)
+            _check_kernel(made / "kernel", fields.arch)
             files = {name: made / name for name in ("kernel", "initrd", "root")}
-            manifest = _manifest(about, files, root_format, progress, result)
+            manifest = _manifest(fields, files, root_format, progress, result)
             write_bundle(output, manifest, files, link=True)
     except OSError as error:
         raise os_failure(error) from None
@@ -127,30 +127,31 @@ def import_tarball(
     return manifest
 
 
-def _manifest_fields(about: ImportedImage) -> dict[str, Any]:
-    """Return the manifest's fields in ``about``; raises InvalidInput for a bad one."""
-    fields = asdict(about)
-    nothing = Artifact(sha256="0" * 64, size=0)
+def _fields(image: str, about: About) -> Manifest:
+    """Return ``about`` as a manifest with empty artifacts; raises InvalidInput for bad values."""
+    nothing = Artifact(sha256=hashlib.sha256().hexdigest(), size=0)
+    artifacts = dict.fromkeys(("kernel", "initrd", "root"), nothing)
+    fields: dict[str, Any] = {"image": image, "arch": Arch.AMD64, "artifacts": artifacts, **about}
     try:
-        Manifest(**fields, artifacts=dict.fromkeys(("kernel", "initrd", "root"), nothing))
+        return Manifest.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidInput(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return fields
 
 
 def _manifest(
-    about: ImportedImage,
+    fields: Manifest,
     files: Mapping[str, Path],
     root_format: RootFormat,
     progress: ProgressCallback,
     result: RootResult | None = None,
 ) -> Manifest:
-    fields = _manifest_fields(about)
     artifacts, verity = describe_artifacts(files, progress)
+    found: dict[str, Any] = {}
     if result is not None:
-        fields |= {"kernel_release": result.kernel_release, "packages": result.packages}
-    return Manifest(**fields, artifacts=artifacts, root_format=root_format, verity_root_hash=verity)
+        found = {"kernel_release": result.kernel_release, "packages": result.packages}
+    found |= {"artifacts": artifacts, "root_format": root_format, "verity_root_hash": verity}
+    return fields.model_copy(update=found)
 
 
 def _check_kernel(kernel: Path, arch: Arch) -> None:
