@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from bootserve.errors import NotFound
 from bootserve.model.boot import Boot, Phase, PhaseSeen
 from bootserve.model.generation import GenerationRef
+from bootserve.store import tables
 from bootserve.store.boots import BootHistory, BootStore
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.journal import Journal
@@ -79,10 +81,15 @@ def test_a_boot_with_its_phases(store: BootStore) -> None:
     ]
 
 
-def test_a_phase_seen_again_keeps_its_first_time_and_its_last_word(store: BootStore) -> None:
+def test_a_phase_seen_again_keeps_its_first_time_and_its_last_word(
+    database: Database, store: BootStore
+) -> None:
     put(store, boot(1), PhaseRecord("b1", "root", 2.0, "first"), PhaseRecord("b1", "root", 3.0))
     put(store, PhaseRecord("b1", "root", 4.0, "again"), PhaseRecord("b1", "root", 5.0))
     assert store.boot("b1").phases == (PhaseSeen("b1", Phase.ROOT, 2.0, "again"),)
+    with database.read() as connection:
+        row = connection.execute(select(tables.boot_phase)).one()
+    assert (row.at, row.last_at, row.times) == (2.0, 5.0, 4)
 
 
 def test_a_node_cannot_make_it_store_more_phases_than_there_are(store: BootStore) -> None:
