@@ -87,13 +87,16 @@ async def run(*command: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def serving(**settings: int | str | None) -> AsyncIterator[Serving]:
-    """Run a server for as long as the block lasts."""
+    """Run a server for as long as the block lasts; what it raises into the loop is a failure."""
     running = Serving(**settings)  # type: ignore[arg-type]
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
     await running.server.start()
     try:
         yield running
     finally:
         await running.server.stop()
+    assert raised == []
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
