@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -119,11 +120,12 @@ class Api:
         ``body`` is sent as JSON, ``data`` as bytes. ``patient`` waits for the answer as long as it
         takes: for what re-reads whole artifacts.
         """
-        payload = data if body is None else _encodable(json.dumps(body, ensure_ascii=False))
+        text = None if body is None else _encodable(json.dumps(body, ensure_ascii=False))
+        payload = text if data is None else io.BytesIO(data)
         async with self._request(method, path, query, payload, patient) as response:
-            text = await response.read()
+            content = await response.read()
         try:
-            raw = json.loads(text)
+            raw = json.loads(content)
             return Reply(answer.model_validate(raw), raw)
         except (ValueError, RecursionError, ValidationError):
             raise self._not_ours() from None
@@ -145,7 +147,7 @@ class Api:
         method: str,
         path: str,
         query: Mapping[str, str | int] | None,
-        payload: bytes | str | None,
+        payload: io.BytesIO | str | None,
         patient: bool,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         for value in (query or {}).values():

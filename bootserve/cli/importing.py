@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from bootserve.build.bundle import read_bundle
 from bootserve.build.image import default_cache_dir
-from bootserve.build.imported import import_files, import_tarball
+from bootserve.build.imported import About, import_files, import_tarball
 from bootserve.cli import complete
 from bootserve.cli.meters import build_meter
 from bootserve.cli.sending import scratch_folder, send
 from bootserve.cli.session import Session
-from bootserve.errors import InvalidInput
 from bootserve.model.names import Arch
 
 __all__ = ["EXAMPLES", "import_image"]
@@ -75,6 +73,24 @@ MemoryOption = Annotated[
         rich_help_panel=FILES,
     ),
 ]
+OverlayOption = Annotated[
+    str,
+    typer.Option(
+        "--overlay-size",
+        metavar="SIZE",
+        help="What may be written over the root, in memory: 50%, 512m.",
+        rich_help_panel=FILES,
+    ),
+]
+ReleaseOption = Annotated[
+    str,
+    typer.Option(
+        "--kernel-release",
+        metavar="RELEASE",
+        help="Which kernel of the tar archive, when it has several: 6.1.0-18-amd64.",
+        rich_help_panel=FILES,
+    ),
+]
 
 
 def import_image(
@@ -93,6 +109,8 @@ def import_image(
     cmdline: CmdlineOption = "",
     writable: WritableOption = None,
     min_memory_mib: MemoryOption = 0,
+    overlay_size: OverlayOption = "50%",
+    kernel_release: ReleaseOption = "",
 ) -> None:
     """Import a bundle, or files, as the next generation of an image.
 
@@ -104,25 +122,30 @@ def import_image(
     if bundle is not None:
         send(session, read_bundle(bundle))
         return
-    settings: dict[str, Any] = {
+    about: About = {
         "arch": arch,
         "cmdline": cmdline,
+        "kernel_release": kernel_release,
+        "overlay_size": overlay_size,
         "min_memory_mib": min_memory_mib,
         "writable": tuple(writable or ()),
     }
-    settings |= files if root_tar is None else {"tarball": root_tar}
     with scratch_folder(default_cache_dir()) as folder:
-        _make_bundle(session, str(name), folder / "bundle", settings)
-        send(session, read_bundle(folder / "bundle"))
-
-
-def _make_bundle(session: Session, name: str, output: Path, settings: dict[str, Any]) -> None:
-    make = import_tarball if "tarball" in settings else import_files
-    with build_meter(session.out) as tell:
-        try:
-            make(name, output=output, progress=tell, **settings)
-        except ValidationError as error:
-            raise InvalidInput(error.errors(include_url=False)[0]["msg"]) from None
+        made = folder / "bundle"
+        with build_meter(session.out) as tell:
+            if root_tar is not None:
+                import_tarball(str(name), tarball=root_tar, output=made, progress=tell, **about)
+            elif kernel and initrd and root:
+                import_files(
+                    str(name),
+                    kernel=kernel,
+                    initrd=initrd,
+                    root=root,
+                    output=made,
+                    progress=tell,
+                    **about,
+                )
+        send(session, read_bundle(made))
 
 
 def _check_choice(

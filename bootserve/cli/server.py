@@ -16,7 +16,7 @@ from bootserve.cli.output import Output, clean, local_time
 from bootserve.cli.session import Session
 from bootserve.servers.admin.schemas_seen import BootList, BootOut, ExplainOut, ScrubOut, StatusOut
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "render_phases", "render_status"]
 
 PANEL = "Look"
 OPERATE = "Server"
@@ -47,12 +47,13 @@ def add_commands(app: typer.Typer) -> None:
 def status(session: Session) -> None:
     """Say how the server is. Exits with 1 when it is not ready."""
     reply = session.call("GET", "/status", StatusOut)
-    session.show(reply, _status)
+    session.show(reply, render_status)
     if not reply.value.ready:
         raise typer.Exit(1)
 
 
-def _status(out: Output, now: StatusOut) -> None:
+def render_status(out: Output, now: StatusOut) -> None:
+    """Print the server's state, its problems first."""
     revision = now.revision
     rows: list[tuple[str, object]] = [
         ("State", Text("ready", "green") if now.ready else Text("not ready", "bold red"))
@@ -106,7 +107,7 @@ def boots(
     if before is not None:
         query["before"] = before
     reply = session.call("GET", "/boots", BootList, query=query)
-    session.show(reply, _boots_with_phases if phases else _boots)
+    session.show(reply, render_phases if phases else _boots)
 
 
 def _boots(out: Output, answer: BootList) -> None:
@@ -145,7 +146,8 @@ def _runs(boot: BootOut) -> str:
     return "as pinned" if said == boot.generation else said
 
 
-def _boots_with_phases(out: Output, answer: BootList) -> None:
+def render_phases(out: Output, answer: BootList) -> None:
+    """Print each boot with its phases, in seconds since its script was served."""
     for boot in answer.boots:
         out.line(
             f"{local_time(boot.at)}  {boot.node}  {boot.generation}  revision {boot.revision}"

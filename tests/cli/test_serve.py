@@ -1,0 +1,95 @@
+"""``serve`` and ``config show``: every setting is a flag, and its source is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootserve.settings import Settings
+from tests.cli.runner import run
+from tests.cli.test_main import LEAVES
+
+
+@pytest.mark.parametrize("path", [("serve",), ("config", "show")], ids=" ".join)
+def test_every_setting_is_a_flag(path: tuple[str, ...]) -> None:
+    flags = {option for param in LEAVES[path].params for option in param.opts}
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in flags
+
+
+def settings(*words: str | Path) -> dict[str, tuple[Any, str]]:
+    result = run(*words, "config", "show", "--json")
+    assert result.code == 0, result
+    return {one["name"]: (one["value"], one["source"]) for one in result.json["settings"]}
+
+
+def test_values_and_where_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "bootserve.toml"
+    config.write_text('interface = "eth7"\nhttp_port = 81\ntftp_port = 6969\nunknown = "hold"\n')
+    monkeypatch.setenv("BOOTSERVE_HTTP_PORT", "82")
+    monkeypatch.setenv("BOOTSERVE_TFTP_PORT", "7000")
+    result = run(
+        *("config", "show", "--json", "--config", config, "--tftp-port", "7070"),
+        *("--address", "10.0.0.9", "--scrub-hours", "1.5", "--log-format", "json"),
+        *("--state-dir", tmp_path / "state"),
+    )
+    shown = {one["name"]: (one["value"], one["source"]) for one in result.json["settings"]}
+    assert set(shown) == set(Settings.model_fields)
+    assert shown["interface"] == ("eth7", f"file {config}")
+    assert shown["unknown"] == ("hold", f"file {config}")
+    assert shown["http_port"] == (82, "BOOTSERVE_HTTP_PORT")
+    assert shown["tftp_port"] == (7070, "flag")
+    assert shown["address"] == ("10.0.0.9", "flag")
+    assert shown["scrub_hours"] == (1.5, "flag")
+    assert shown["state_dir"] == (str(tmp_path / "state"), "flag")
+    assert shown["admin_port"] == (8081, "default")
+    assert all(one["description"] for one in result.json["settings"])
+
+
+def test_the_global_options_reach_it_too(tmp_path: Path) -> None:
+    config = tmp_path / "bootserve.toml"
+    config.write_text('interface = "eth7"\n')
+    shown = settings("--config", config, "--state-dir", tmp_path)
+    assert shown["interface"] == ("eth7", f"file {config}")
+    assert shown["state_dir"] == (str(tmp_path), "flag")
+
+
+def test_the_table_is_for_people() -> None:
+    lines = run("config", "show", "--interface", "eth9").out.splitlines()
+    assert lines[0].split()[:3] == ["SETTING", "VALUE", "FROM"]
+    assert len(lines) == 1 + len(Settings.model_fields)
+    assert lines[1].split()[:3] == ["interface", "eth9", "flag"]
+    assert lines[3].split()[:3] == ["address", "-", "default"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("colour = 1", "there is no setting colour"),
+        ("http_port = 0", "http_port"),
+        ("= 1", "is not TOML"),
+    ],
+)
+def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    config = tmp_path / "bootserve.toml"
+    config.write_text(text)
+    for command in (("config", "show"), ("serve",)):
+        result = run(*command, "--config", config)
+        assert (result.code, result.out) == (1, "")
+        assert said in result.err
+        assert str(config) in result.err
+
+
+def test_a_flag_that_is_wrong_is_named() -> None:
+    result = run("serve", "--address", "300.1.2.3")
+    assert result.code == 1
+    assert "address (flag)" in result.err
+
+
+def test_serve_needs_an_interface(tmp_path: Path) -> None:
+    result = run("serve", "--state-dir", tmp_path)
+    assert result.code == 1
+    assert "interface" in result.err
+    assert "Traceback" not in result.err
