@@ -5,7 +5,7 @@ The image here is of files that no machine could run: what is under test ends wi
 
 from __future__ import annotations
 
-import subprocess
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -15,26 +15,32 @@ from vm_harness.pytest_plugin import VmFactory
 from vm_harness.server import BootServer, admin_socket
 from vm_harness.timing import SCRIPT
 
+from bootserve.model.generation import Artifact, Manifest
+from bootserve.model.names import Arch
+
 pytestmark = pytest.mark.vm
 
-KERNEL = b"no kernel" * 20_000
+FILES = {"kernel": b"no kernel" * 20_000, "initrd": b"no initrd", "root": b"hsqs".ljust(4096)}
+
+
+def _bundle(folder: Path) -> Path:
+    """Write a bundle of FILES, which is a generation like any other to the server."""
+    (folder / "sha256").mkdir()
+    artifacts = {}
+    for name, data in FILES.items():
+        digest = hashlib.sha256(data).hexdigest()
+        (folder / "sha256" / digest).write_bytes(data)
+        artifacts[name] = Artifact(sha256=digest, size=len(data))
+    manifest = Manifest(image="broken", arch=Arch.AMD64, artifacts=artifacts)
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+    return folder
 
 
 @pytest.fixture(scope="module")
 def server(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> BootServer:
-    files = tmp_path_factory.mktemp("image")
-    (files / "kernel").write_bytes(KERNEL)
-    (files / "initrd").write_bytes(b"no initrd")
-    (files / "tree").mkdir()
-    (files / "tree/file").write_text("no root")
-    subprocess.run(
-        ["mksquashfs", str(files / "tree"), str(files / "root"), "-quiet", "-no-progress"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    bundle = _bundle(tmp_path_factory.mktemp("bundle"))
     server = lab.bootserve().start()
-    parts = [word for part in ("kernel", "initrd", "root") for word in (f"--{part}", files / part)]
-    server.cli("image", "import", "--name", "broken", *map(str, parts))
+    server.cli("image", "import", str(bundle))
     server.cli("role", "set", "worker", "--image", "broken")
     for name in ("bios-1", "uefi-1"):
         server.cli("node", "add", name, "--mac", mac_for(name), "--role", "worker")

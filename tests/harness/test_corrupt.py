@@ -26,6 +26,7 @@ _SERVER = """
 import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+import socket
 import sys
 
 DATA = Path(sys.argv[1]).read_bytes()
@@ -68,7 +69,12 @@ class Handler(BaseHTTPRequestHandler):
         if body:
             self.wfile.write(data)
 
-ThreadingHTTPServer(("10.44.0.2", 8080), Handler).serve_forever()
+class Server(ThreadingHTTPServer):
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+        super().server_bind()
+
+Server(("10.44.0.2", 8080), Handler).serve_forever()
 """
 
 
@@ -193,14 +199,13 @@ def test_closing_leaves_no_rules_behind() -> None:
     with Lab.create() as other:
         server = other.network.server
         rules, tables = server.ip("rule"), server.run(["nft", "list", "ruleset"])
-        with Corruptor(
-            server, interface="eth1", address="10.44.0.2", port=8080, log=other.directory / "r.log"
-        ) as damage:
+        with Corruptor(other.network, port=8080, log=other.directory / "r.log") as damage:
             damage.set(Rule("x", "flip", 1))
             assert server.run(["nft", "list", "ruleset"]) != tables
         assert server.ip("rule") == rules
         assert server.run(["nft", "list", "ruleset"]) == tables
         assert server.pids() == []
+        assert not other.network.namespace("relay").exists
 
 
 @pytest.mark.parametrize(

@@ -14,44 +14,64 @@ from typing import Any
 from vm_harness.errors import HarnessError
 from vm_harness.net import Namespace
 from vm_harness.relay import MARK, Rule
+from vm_harness.topology import INTERFACE, RELAY_ADDRESS, SERVER_ADDRESS, Topology
 
 __all__ = ["Corruptor"]
 
 _TABLE = "vmh_relay"
 _ROUTES = "7668"
-_RULES = f"""
-table ip {_TABLE} {{
+# The server's side. A node's new connection goes to the relay; the relay's own, known by its MAC
+# address, is let through, and what the server answers to it goes back to the relay, though it is
+# addressed to the node.
+_SERVER_RULES = """
+table ip {table} {{
     chain nodes {{
         type nat hook prerouting priority dstnat
     }}
+    chain relayed {{
+        type filter hook prerouting priority mangle
+        ether saddr {mac} tcp dport {port} ct mark set {mark:#x}
+    }}
     chain replies {{
         type route hook output priority mangle
-        meta mark {MARK:#x} ct mark set {MARK:#x}
-        ct mark {MARK:#x} meta mark set {MARK:#x}
+        ct mark {mark:#x} meta mark set {mark:#x}
     }}
 }}
+"""
+# The relay's side: the server's answers are for sockets that have the nodes' addresses.
+_RELAY_RULES = """
+table ip {table} {{
+    chain answers {{
+        type filter hook prerouting priority mangle
+        tcp sport {port} meta mark set {mark:#x}
+    }}
+}}
+"""
+_FORWARD = """
+cd /proc/sys/net/ipv4
+for f in conf/*/send_redirects; do echo 0 >$f; done
+echo {on} >ip_forward
 """
 
 
 class Corruptor:
-    """The relay of a lab; a context manager that ends it.
+    """The relay of a lab, in a namespace of its own on the switch; a context manager.
 
-    While a rule is set, new connections from ``interface`` to ``port`` pass through the relay;
-    without one they go straight to the server.
+    While a rule is set, new connections of nodes to bootserve's ``port`` pass through the relay;
+    without one they go straight to the server. Either way bootserve sees them come in at its
+    interface, to which its sockets are bound, from the node's address.
     """
 
-    def __init__(
-        self, namespace: Namespace, *, interface: str, address: str, port: int, log: Path
-    ) -> None:
-        self._namespace = namespace
-        self._interface = interface
+    def __init__(self, network: Topology, *, port: int, log: Path) -> None:
+        self._server = network.server
         self._port = port
         self._changed = threading.Condition()
         self._said: list[dict[str, Any]] = []
-        module = [sys.executable, "-m", "vm_harness.relay", "0", address, str(port)]
+        self._relay = network.join("relay", f"{RELAY_ADDRESS}/32")
+        module = [sys.executable, "-m", "vm_harness.relay", SERVER_ADDRESS, str(port)]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                namespace.command(module),
+                self._relay.command(module),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -62,7 +82,7 @@ class Corruptor:
         self._thread.start()
         try:
             self._relay_port = int(self._wait("listening")["listening"])
-            self._route_marked()
+            self._route()
         except BaseException:
             self._end()
             raise
@@ -84,27 +104,40 @@ class Corruptor:
         with self._changed:
             return [message for message in self._said if key in message]
 
-    def _route_marked(self) -> None:
-        """Bring the server's replies to the relay, though they are addressed to the nodes."""
-        self._namespace.ip("rule", "add", "fwmark", hex(MARK), "lookup", _ROUTES)
-        self._namespace.ip("route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", _ROUTES)
-        self._nft(_RULES)
+    def _route(self) -> None:
+        """Join relay and server, so that each connection passes both in both directions."""
+        mark = hex(MARK)
+        self._relay.ip("route", "add", SERVER_ADDRESS, "dev", INTERFACE)
+        self._relay.ip("route", "add", "default", "via", SERVER_ADDRESS)
+        self._relay.ip("rule", "add", "fwmark", mark, "lookup", _ROUTES)
+        self._relay.ip("route", "add", "local", "0.0.0.0/0", "dev", "lo", "table", _ROUTES)
+        link = json.loads(self._relay.ip("-json", "link", "show", INTERFACE))
+        words = {"table": _TABLE, "port": self._port, "mark": MARK, "mac": link[0]["address"]}
+        self._nft(self._relay, _RELAY_RULES.format(**words))
+        self._server.run(["sh", "-c", _FORWARD.format(on=1)])
+        self._server.ip("route", "add", RELAY_ADDRESS, "dev", INTERFACE)
+        self._server.ip("rule", "add", "fwmark", mark, "lookup", _ROUTES)
+        self._server.ip("route", "add", "default", "via", RELAY_ADDRESS, "table", _ROUTES)
+        self._nft(self._server, _SERVER_RULES.format(**words))
+        self._mac = link[0]["address"]
 
-    def _nft(self, text: str) -> None:
-        self._namespace.run(["nft", "-f", "-"], input=text)
+    @staticmethod
+    def _nft(namespace: Namespace, text: str) -> None:
+        namespace.run(["nft", "-f", "-"], input=text)
 
     def set(self, rule: Rule) -> None:
         """Damage as ``rule`` says, in place of any rule before it."""
         self._tell(asdict(rule))
         self._nft(
+            self._server,
             f"flush chain ip {_TABLE} nodes\n"
-            f"add rule ip {_TABLE} nodes iifname {self._interface}"
-            f" tcp dport {self._port} redirect to :{self._relay_port}"
+            f"add rule ip {_TABLE} nodes iifname {INTERFACE} ether saddr != {self._mac}"
+            f" tcp dport {self._port} dnat to {RELAY_ADDRESS}:{self._relay_port}",
         )
 
     def off(self) -> None:
         """Damage nothing; connections that pass through the relay stay open."""
-        self._nft(f"flush chain ip {_TABLE} nodes")
+        self._nft(self._server, f"flush chain ip {_TABLE} nodes")
         self._tell(None)
 
     def _tell(self, rule: dict[str, Any] | None) -> None:
@@ -128,9 +161,12 @@ class Corruptor:
 
     def close(self) -> None:
         """Take it all away."""
-        if self._namespace.exists:
-            self._nft(f"table ip {_TABLE}\ndelete table ip {_TABLE}")
-            self._namespace.run(["sh", "-c", _UNROUTE])
+        if self._server.exists:
+            self._nft(self._server, f"delete table ip {_TABLE}")
+            self._server.ip("rule", "del", "fwmark", hex(MARK), "lookup", _ROUTES)
+            self._server.ip("route", "flush", "table", _ROUTES)
+            self._server.ip("route", "del", RELAY_ADDRESS, "dev", INTERFACE)
+            self._server.run(["sh", "-c", _FORWARD.format(on=0)])
         self._end()
 
     def _end(self) -> None:
@@ -140,6 +176,7 @@ class Corruptor:
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()
+        self._relay.remove()
 
     def __enter__(self) -> Corruptor:
         return self
@@ -151,6 +188,3 @@ class Corruptor:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-_UNROUTE = f"ip rule del fwmark {MARK:#x} lookup {_ROUTES}; ip route flush table {_ROUTES}"

@@ -243,13 +243,7 @@ class Lab:
         """
         rule = Rule(path, damage, offset, times)
         if self._corruptor is None:
-            corruptor = Corruptor(
-                self.network.server,
-                interface=INTERFACE,
-                address=SERVER_ADDRESS,
-                port=port,
-                log=self.directory / "relay.log",
-            )
+            corruptor = Corruptor(self.network, port=port, log=self.directory / "relay.log")
             self._corruptor = self._stack.enter_context(corruptor)
         self._corruptor.set(rule)
         return self._corruptor

@@ -1,8 +1,8 @@
 """A relay between the nodes and bootserve's HTTP port that can damage what passes.
 
-It runs in bootserve's namespace as a process of its own (``python -m vm_harness.relay``), is given
-connections by an nft redirect and passes them on *from the node's own address* (IP_TRANSPARENT), so
-that bootserve sees what it would see without it. Its stdin takes one JSON rule a line, ``null`` for
+It runs as a process of its own (``python -m vm_harness.relay``), is given the nodes' connections by
+nft and passes them on *from the node's own address* (IP_TRANSPARENT), so that bootserve sees what
+it would see without it. Its stdin takes one JSON rule a line, ``null`` for
 none; for each it answers a JSON line, and for each response that it damages another.
 """
 
@@ -20,7 +20,7 @@ from vm_harness.errors import HarnessError
 
 __all__ = ["MARK", "Damage", "Relay", "Rule"]
 
-MARK = 0x766D68  # what nft and the routing rule know the relay's own connections by
+MARK = 0x766D68  # what nft and the routing rules know the relay's own connections by
 _IP_TRANSPARENT = 19
 _CHUNK = 1 << 16
 _HEAD_LIMIT = 1 << 16
@@ -109,7 +109,7 @@ class Relay:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one client's connection to its end."""
         try:
-            near, far = await self._connect(writer.get_extra_info("peername")[0])
+            near, far = await self._connect(writer.get_extra_info("peername"))
             try:
                 while await self._exchange(reader, writer, near, far):
                     pass
@@ -120,14 +120,14 @@ class Relay:
         finally:
             writer.transport.abort() if writer.is_closing() else writer.close()
 
-    async def _connect(self, client: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _connect(
+        self, client: tuple[str, int]
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             stream.setblocking(False)
-            if client != self._upstream[0]:
-                stream.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-                stream.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
-                stream.bind((client, 0))
+            stream.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+            _bind_beside(stream, client)
             await asyncio.get_running_loop().sock_connect(stream, self._upstream)
             return await asyncio.open_connection(sock=stream, limit=_HEAD_LIMIT)
         except BaseException:
@@ -230,9 +230,20 @@ def _say(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
-async def _main(port: int, upstream: tuple[str, int]) -> None:
+def _bind_beside(stream: socket.socket, client: tuple[str, int]) -> None:
+    """Bind to the client's address and another port than its own.
+
+    The server's kernel tracks both connections; were they the same to it, it would mix them up.
+    """
+    try:
+        stream.bind((client[0], client[1] ^ 1))
+    except OSError:
+        stream.bind((client[0], 0))
+
+
+async def _main(upstream: tuple[str, int]) -> None:
     relay = Relay(upstream)
-    server = await asyncio.start_server(relay.serve, "0.0.0.0", port, limit=_HEAD_LIMIT)
+    server = await asyncio.start_server(relay.serve, "0.0.0.0", 0, limit=_HEAD_LIMIT)
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
@@ -245,4 +256,4 @@ async def _main(port: int, upstream: tuple[str, int]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), (sys.argv[2], int(sys.argv[3]))))
+    asyncio.run(_main((sys.argv[1], int(sys.argv[2]))))

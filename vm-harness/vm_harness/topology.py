@@ -9,11 +9,20 @@ from vm_harness.errors import HarnessError
 from vm_harness.net import Namespace
 from vm_harness.registry import namespace_prefix
 
-__all__ = ["BRIDGE", "DHCP_ADDRESS", "INTERFACE", "POOL", "SERVER_ADDRESS", "Topology"]
+__all__ = [
+    "BRIDGE",
+    "DHCP_ADDRESS",
+    "INTERFACE",
+    "POOL",
+    "RELAY_ADDRESS",
+    "SERVER_ADDRESS",
+    "Topology",
+]
 
 # Every lab has the same addresses, since no lab sees another.
 DHCP_ADDRESS = "10.44.0.1"
 SERVER_ADDRESS = "10.44.0.2"
+RELAY_ADDRESS = "10.44.0.3"
 POOL = ("10.44.0.100", "10.44.0.199", "255.255.255.0")
 DHCP_ADDRESS_6 = "fd44::1"
 BRIDGE = "br0"
