@@ -58,6 +58,8 @@ class Filler:
             goal = self._journal.sequence
             while self.applied < goal:
                 self.applied = await self._database.run(self._step)
+            if self.applied < self._journal.sequence:
+                self._wake.set()
 
     def _step(self) -> int:
         goal = self._journal.sequence

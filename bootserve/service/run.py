@@ -154,7 +154,7 @@ async def _start_admin(
     parts: Parts, kept: Kept, scrubber: Scrubber, log: Any, stack: AsyncExitStack
 ) -> None:
     settings = parts.settings
-    reporter = Reporter(parts, scrubber)
+    reporter = Reporter(parts)
 
     def reload() -> None:
         parts.current.scripts = load_scripts(settings.templates_dir)

@@ -12,13 +12,12 @@ __all__ = ["Scrubber"]
 
 
 class Scrubber:
-    """Scrubs the store, one run at a time. ``quarantined`` lists what the runs so far took out."""
+    """Scrubs the store, one run at a time."""
 
     def __init__(self, store: DirectoryStore, log: Any) -> None:
         self._store = store
         self._log = log
         self._lock = asyncio.Lock()
-        self.quarantined: list[str] = []
 
     async def scrub(self) -> tuple[int, list[str]]:
         """Verify every artifact; return how many were read and the digests that were bad."""
@@ -30,8 +29,6 @@ class Scrubber:
                 if not found.intact:
                     bad.append(found.digest)
                     self._log.error("quarantined", artifact=found.digest, reason=found.reason)
-            self.quarantined.extend(digest for digest in bad if digest not in self.quarantined)
-            self.quarantined = [d for d in self.quarantined if not self._store.has(d)]
             return checked, bad
 
     async def run(self, hours: float) -> None:

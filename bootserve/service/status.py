@@ -13,7 +13,6 @@ from bootserve import __version__
 from bootserve.model.boot import Phase
 from bootserve.servers.admin.plane import revision_out
 from bootserve.servers.admin.schemas_seen import StatusOut
-from bootserve.service.scrubber import Scrubber
 from bootserve.service.wiring import Parts
 
 __all__ = ["Reporter"]
@@ -22,9 +21,8 @@ __all__ = ["Reporter"]
 class Reporter(Collector):
     """Collects the status, and the metrics in Prometheus' form."""
 
-    def __init__(self, parts: Parts, scrubber: Scrubber) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._scrubber = scrubber
         self._started_at = time.time()
 
     def registry(self) -> CollectorRegistry:
@@ -42,8 +40,8 @@ class Reporter(Collector):
             problems.append("the database is away; boots are kept in the journal")
         if journal.full:
             problems.append(f"the journal cannot be written; {journal.lost} records are lost")
-        if self._scrubber.quarantined:
-            problems.append(f"{len(self._scrubber.quarantined)} artifacts are in quarantine")
+        if bad := parts.kept.artifacts.quarantined():
+            problems.append(f"{len(bad)} artifacts are in quarantine: import them again")
         stuck = sum(1 for _ in snapshot.unresolvable())
         if stuck:
             problems.append(f"{stuck} nodes have a pin that cannot be followed")
@@ -80,7 +78,7 @@ class Reporter(Collector):
             journal_applied=parts.filler.applied,
             journal_lost=journal.lost,
             journal_full=journal.full,
-            quarantined=self._scrubber.quarantined,
+            quarantined=list(parts.kept.artifacts.quarantined()),
             up=up,
             boots_last_hour=recent,
         )
@@ -89,6 +87,7 @@ class Reporter(Collector):
         """Yield the metrics; called by the registry at each scrape."""
         parts = self._parts
         journal, snapshot = parts.kept.journal, parts.current.snapshot
+        artifacts = parts.kept.artifacts
         gauges = {
             "revision": ("Current revision", snapshot.revision.number),
             "nodes": ("Nodes", len(snapshot.plans)),
@@ -96,7 +95,10 @@ class Reporter(Collector):
             "unresolvable_nodes": ("Stuck nodes", sum(1 for _ in snapshot.unresolvable())),
             "journal_bytes": ("Size of the journal", journal.size),
             "journal_behind": ("Records not in SQL yet", journal.sequence - parts.filler.applied),
-            "quarantined_artifacts": ("Bad artifacts", len(self._scrubber.quarantined)),
+            "quarantined_artifacts": (
+                "Bad artifacts",
+                len(artifacts.quarantined()),
+            ),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"bootserve_{name}", text, value=value)

@@ -80,6 +80,9 @@ class ArtifactStore(Protocol):
     def scrub(self) -> Iterator[Scrubbed]:
         """Verify every artifact, one a step, and quarantine those that fail."""
 
+    def quarantined(self) -> Sequence[str]:
+        """Return the digests in quarantine that no good artifact has replaced, sorted."""
+
     def prune_uploads(self, before: float) -> Sequence[str]:
         """Drop uploads untouched since ``before`` and return their digests."""
 
@@ -251,6 +254,12 @@ class DirectoryStore:
                 # The note may lack room; that the bytes are out of reach is what counts.
                 write_atomic(self._quarantine / f"{digest}.note", canonical_json(note), 0o644)
         return Scrubbed(digest, False, reason)
+
+    def quarantined(self) -> Sequence[str]:
+        """Return the digests in quarantine that no good artifact has replaced, sorted."""
+        with os_errors(f"listing {self._quarantine}"):
+            found = (path.name for path in self._quarantine.iterdir())
+            return sorted(n for n in found if _DIGEST.fullmatch(n) and not self.has(n))
 
     def prune_uploads(self, before: float) -> Sequence[str]:
         """Drop uploads untouched since ``before`` (seconds since the epoch), return their digests.

@@ -199,7 +199,8 @@ class Journal:
     def discard(self, through: int) -> None:
         """Delete the files whose records all have sequences up to ``through``.
 
-        Call it once those records are durable elsewhere. Raises Refused or Unavailable when a file
+        Call it once those records are durable elsewhere. With the room that this makes, a loss not
+        yet told is told, which adds a record. Raises Refused or Unavailable when a file
         cannot be deleted.
         """
         with self._lock:
@@ -218,6 +219,16 @@ class Journal:
         with os_errors(f"deleting applied files of the journal in {self._directory}"):
             for segment in done:
                 segment.path.unlink(missing_ok=True)
+        self._tell_gap()
+
+    def _tell_gap(self) -> None:
+        """Write down what was lost, if there is room for it now and no record has told it yet."""
+        with self._lock:
+            gap = self._pending.gap
+            if gap is not None and self._write(encode_line(self._sequence + 1, gap)):
+                self._sequence += 1
+                self._full = False
+                self._pending.clear()
 
     def close(self) -> None:
         """Sync and close; the journal cannot be used afterwards."""

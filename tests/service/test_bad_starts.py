@@ -151,9 +151,7 @@ def test_a_damaged_database_leaves_the_last_revision_being_served(
         admin.call("PUT", "/racks/r1", kernel_args="quiet")
     assert refused.value.status == 503
     database.write_bytes(kept)
-    for _ in range(100):
-        if admin.call("GET", "/status")["ready"]:
-            break
+    admin.wait_ready()
     boots = admin.call("GET", "/boots?node=n1")["boots"]
     assert [boot["generation"] for boot in boots] == ["web@1"]
     assert admin.call("PUT", "/racks/r1", kernel_args="quiet")["revision"]["number"] == 4

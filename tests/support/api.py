@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ class Admin:
         if status >= 400:
             raise Problem(status, document or {})
         return document
+
+    def wait_ready(self, timeout: float = 20) -> None:
+        """Wait until the server says that it is ready."""
+        deadline = time.monotonic() + timeout
+        while not (status := self.call("GET", "/status"))["ready"]:
+            assert time.monotonic() < deadline, status["problems"]
+            time.sleep(0.1)
 
     def upload(self, data: bytes) -> Artifact:
         digest = hashlib.sha256(data).hexdigest()

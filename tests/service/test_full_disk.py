@@ -1,0 +1,120 @@
+"""A full disk: an import is undone, a journal that cannot be written is counted, boots go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from vm_harness.lab import Lab
+
+from tests.service.conftest import Servers
+from tests.support.api import Admin, Problem
+from tests.support.curl import curl
+
+MAC = "02:00:00:44:00:61"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def files(folder: Path) -> set[str]:
+    return {
+        str(path.relative_to(folder)) for path in folder.rglob("artifacts/**/*") if path.is_file()
+    }
+
+
+def fill(path: Path) -> None:
+    """Write to ``path`` until its disk is full."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(file, b"\0" * 4096)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    finally:
+        os.close(file)
+
+
+def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
+    lab: Lab, servers: Servers, small_disk: Path
+) -> None:
+    state = small_disk / "state"
+    server = servers.make(state_dir=state)
+    server.start()
+    admin = Admin(state)
+    client = lab.client("full", "10.44.0.61")
+    client.ip("link", "set", "eth1", "address", MAC)
+    admin.publish("web", "1")
+    admin.call("PUT", "/roles/compute", image="web")
+    admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
+    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    before = files(state)
+
+    with pytest.raises(Problem) as refused:
+        admin.publish("web", "2", os.urandom(12 << 20))
+    assert refused.value.status == 507
+    assert refused.value.document["type"] == "urn:bootserve:problem:storage-full"
+    assert {name for name in files(state) - before if "partial" in name} == set()
+    generations = admin.call("GET", "/generations")["generations"]
+    assert [one["name"] for one in generations] == ["web@1"]
+    assert admin.publish("web", "2") == "web@2"
+
+    filler = small_disk / "filler"
+    fill(filler)
+    scripts = set()
+    for generation in ("web@1", "web@2") * 2:
+        scripts.add(curl(client, f"/boot/{MAC}.ipxe").status)
+        with pytest.raises(Problem) as refused:
+            admin.call("PUT", "/pins", scope="site", generation=generation, message="x" * 900)
+        assert refused.value.status in (503, 507)
+        curl(client, "/boot/52-54-00-00-00-99.ipxe")
+    assert scripts == {200}
+    assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@1"
+
+    filler.unlink()
+    assert admin.call("PUT", "/pins", scope="site", generation="web@2")["nodes_changed"] == 1
+    assert "bootserve.generation=web@2" in curl(client, f"/boot/{MAC}.ipxe").text
+    server.restart()
+    assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@2"
+
+
+def test_a_full_journal_is_counted_and_shown_and_boots_go_on(lab: Lab, servers: Servers) -> None:
+    server = servers.start("--journal-max-mib", "1")
+    admin = Admin(server.state_dir)
+    client = lab.client("journal", "10.44.0.62")
+    client.ip("link", "set", "eth1", "address", "02:00:00:44:00:62")
+    admin.publish("web", "1")
+    admin.call("PUT", "/roles/compute", image="web")
+    admin.call("POST", "/nodes", name="n1", macs=["02:00:00:44:00:62"], role="compute")
+    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    server.terminate()
+    database = server.state_dir / "bootserve.db"
+    kept = database.read_bytes()
+    database.write_bytes(b"this is no database" * 1000)  # nothing leaves the journal now
+    server.start()
+    script = curl(client, "/boot/02-00-00-44-00-62.ipxe")
+    boot = script.text.split("bootserve.boot=")[1].split()[0]
+    report = f"/report/{boot}?phase=failed"
+    options = ["-H", f"Authorization: Bearer {'d' * 64}", "--data-binary", "x" * 16_000]
+    statuses = {curl(client, report, *options).status for _ in range(90)}
+    assert statuses == {202}
+    status = admin.call("GET", "/status")
+    assert status["journal_full"]
+    assert status["journal_lost"] > 0
+    assert any("the journal cannot be written" in one for one in status["problems"])
+    assert curl(client, "/boot/02-00-00-44-00-62.ipxe").status == 200
+    database.write_bytes(kept)
+    admin.wait_ready()
+    assert curl(client, "/boot/02-00-00-44-00-62.ipxe").status == 200
+    assert admin.call("GET", "/boots?node=n1")["boots"]
