@@ -18,6 +18,7 @@ from bootserve.store.records import (
     PhaseRecord,
     ReportRecord,
     TokenRecord,
+    first_line,
 )
 
 __all__ = ["applied_sequence", "apply_records"]
@@ -110,8 +111,7 @@ class _Batch:
         row["detail"] = detail or row["detail"]
 
     def _add_report(self, place: Row, record: ReportRecord) -> None:
-        last_line = record.detail.strip().rpartition("\n")[2][:200]
-        self._add_phase(record.boot, record.phase, record.at, last_line)
+        self._add_phase(record.boot, record.phase, record.at, first_line(record.detail))
         row = {
             "boot": record.boot,
             "phase": record.phase,

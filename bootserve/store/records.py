@@ -25,13 +25,14 @@ __all__ = [
     "PhaseRecord",
     "ReportRecord",
     "TokenRecord",
+    "first_line",
     "record_from_dict",
     "record_to_dict",
     "seen_at",
 ]
 
 MAX_DETAIL = 16 << 10
-"""Characters kept of a detail or log text: its end, where a failure says what it was."""
+"""Characters kept of a report's text: its first line, which says what happened, and its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +159,23 @@ _PHASES = frozenset(Phase)
 
 
 def record_to_dict(record: JournalRecord) -> dict[str, Any]:
-    """Return ``record`` as a JSON object, its ``detail`` cut to its last MAX_DETAIL characters."""
+    """Return ``record`` as a JSON object, its ``detail`` cut to its first line and its end."""
     kind = record.kind
     data: dict[str, Any] = {"kind": kind}
     for name in _NAMES[kind]:
         data[name] = getattr(record, name)
     if "detail" in data and len(data["detail"]) > MAX_DETAIL:
-        data["detail"] = data["detail"][-MAX_DETAIL:]
+        head = first_line(data["detail"]) + "\n"
+        data["detail"] = head + data["detail"][len(head) - MAX_DETAIL :]
     return data
+
+
+def first_line(detail: str) -> str:
+    """Return what a report says happened: its first line, at most 200 characters of it.
+
+    What follows is the end of the node's log.
+    """
+    return detail.strip().partition("\n")[0][:200]
 
 
 def _text(value: Any) -> str:

@@ -58,7 +58,7 @@ def test_a_boot_with_its_phases(store: BootStore) -> None:
         PhaseRecord("b1", "kernel", 11.0, "in 0.2 s"),
         PhaseRecord("b1", "dhcp", 9.0),
         ReportRecord("b1", "mounted", 12.0),
-        ReportRecord("b1", "up", 13.0, "web@6", "e" * 64, 21.5, "line\nthe last line\n"),
+        ReportRecord("b1", "up", 13.0, "web@6", "e" * 64, 21.5, "what happened\nthe log\n"),
     )
     history = store.boot("b1")
     assert history == BootHistory(
@@ -68,7 +68,7 @@ def test_a_boot_with_its_phases(store: BootStore) -> None:
             PhaseSeen("b1", Phase.SCRIPT, 10.0),
             PhaseSeen("b1", Phase.KERNEL, 11.0, "in 0.2 s"),
             PhaseSeen("b1", Phase.MOUNTED, 12.0),
-            PhaseSeen("b1", Phase.UP, 13.0, "the last line"),
+            PhaseSeen("b1", Phase.UP, 13.0, "what happened"),
         ),
         "web@6",
         "e" * 64,
@@ -77,7 +77,7 @@ def test_a_boot_with_its_phases(store: BootStore) -> None:
     assert store.last_boot("n1") == history
     assert list(store.reports("b1")) == [
         ReportRecord("b1", "mounted", 12.0),
-        ReportRecord("b1", "up", 13.0, "web@6", "e" * 64, 21.5, "line\nthe last line\n"),
+        ReportRecord("b1", "up", 13.0, "web@6", "e" * 64, 21.5, "what happened\nthe log\n"),
     ]
 
 

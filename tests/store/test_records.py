@@ -71,11 +71,12 @@ def test_a_boot_becomes_a_record_and_a_boot_again() -> None:
     assert record.boot() == BOOT
 
 
-def test_the_end_of_a_long_log_is_what_is_kept() -> None:
-    report = ReportRecord("b1", "failed", 1.0, detail="x" * MAX_DETAIL + "the reason")
-    kept = record_to_dict(report)["detail"]
+def test_the_first_line_and_the_end_of_a_long_log_are_what_is_kept() -> None:
+    detail = "the reason\n" + "x" * MAX_DETAIL + "the end"
+    kept = record_to_dict(ReportRecord("b1", "failed", 1.0, detail=detail))["detail"]
     assert len(kept) == MAX_DETAIL
-    assert kept.endswith("xthe reason")
+    assert kept.startswith("the reason\nx")
+    assert kept.endswith("xthe end")
 
 
 def test_a_gap_was_seen_at_its_end() -> None:

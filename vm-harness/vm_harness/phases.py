@@ -147,7 +147,8 @@ def follow(
 ) -> Iterator[SeenPhase]:
     """Yield phases as they are seen, up to and with the first of ``until``.
 
-    Raises BootFailed when the VM goes off or panics, HarnessError after ``timeout`` seconds.
+    A node that reports ``failed`` tries again or reboots, so that is no end. Raises BootFailed when
+    the VM goes off or panics, HarnessError after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -157,7 +158,7 @@ def follow(
                 yield phase
                 if phase.name in until:
                     return
-                if phase.name in ("panic", "failed"):
+                if phase.name == "panic":
                     raise BootFailed(f"{vm.name}: {phase.detail or phase.name}")
         if not running:
             raise BootFailed(f"{vm.name} went off")

@@ -18,6 +18,7 @@ from bootserve.store.records import (
     PhaseRecord,
     ReportRecord,
     TokenRecord,
+    first_line,
 )
 
 __all__ = ["Recorder"]
@@ -101,7 +102,7 @@ class Recorder:
         self._appended()
         wrong = report.root not in ("", active.root)
         say = self._log.warning if wrong or report.phase == Phase.FAILED else self._log.info
-        last_line = report.detail.strip().rpartition("\n")[2][:200]
+        detail = first_line(report.detail)
         say(
             report.phase,
             node=active.boot.node,
@@ -109,7 +110,7 @@ class Recorder:
             generation=report.generation,
             uptime=report.uptime,
             **({"root": report.root, "expected_root": active.root} if wrong else {}),
-            **({"detail": last_line} if last_line else {}),
+            **({"detail": detail} if detail else {}),
         )
 
     def discovered(self, machine: Discovered) -> None:
