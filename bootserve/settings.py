@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     discovered_max: int = Field(
         default=1000, ge=1, le=1_000_000, description="discovered machines kept (policy register)"
     )
+    boots_per_node: int = Field(
+        default=20, ge=1, description="boots of one MAC in five minutes; then it is told to wait"
+    )
     journal_max_mib: int = Field(
         default=1024, ge=1, le=1 << 20, description="bound of the journal, in MiB"
     )

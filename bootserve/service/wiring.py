@@ -112,7 +112,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     recorder = Recorder(
         kept.journal, timeline, DiscoveryFilter(settings.discovered_max), log, filler.wake
     )
-    minter = Minter()
+    minter = Minter(limit=settings.boots_per_node)
 
     def published(snapshot: Snapshot) -> None:
         minter.forget_all_but(snapshot.by_mac.keys())
