@@ -15,7 +15,7 @@ from bootserve.build.run import os_failure
 from bootserve.errors import Conflict, IntegrityError, InvalidInput
 from bootserve.model.generation import Artifact, Manifest, parse_manifest
 
-__all__ = ["Bundle", "artifact_of", "read_bundle", "verify_bundle", "write_bundle"]
+__all__ = ["Bundle", "artifact_of", "check_output", "read_bundle", "verify_bundle", "write_bundle"]
 
 _MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -46,6 +46,17 @@ def artifact_of(
     return Artifact(sha256=digest.hexdigest(), size=size)
 
 
+def check_output(output: Path) -> None:
+    """Raise Conflict unless a bundle may be written at ``output``.
+
+    It may be new, an empty directory, or a bundle, which is replaced.
+    """
+    if output.exists() and not (output / _MANIFEST).is_file() and not _is_empty(output):
+        raise Conflict(
+            f"{output} exists and is no bundle", hint="Name a new directory, or remove this one."
+        )
+
+
 def write_bundle(
     output: Path, manifest: Manifest, files: Mapping[str, Path], *, link: bool = False
 ) -> Bundle:
@@ -57,10 +68,7 @@ def write_bundle(
 
     Raises Conflict when something else is there, StorageFull, BuildFailed.
     """
-    if output.exists() and not (output / _MANIFEST).is_file() and not _is_empty(output):
-        raise Conflict(
-            f"{output} exists and is no bundle", hint="Name a new directory, or remove this one."
-        )
+    check_output(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))

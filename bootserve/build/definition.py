@@ -133,7 +133,8 @@ def load_definition(folder: Path, *, node_files: Path | None = None) -> LoadedDe
     _check_files(folder, definition)
     trees = {"definition": list(tree_entries(folder))}
     if node_files is not None:
-        trees["node"] = list(tree_entries(node_files))
+        # a wheel does not keep executable bits
+        trees["node"] = [[name, digest] for name, _kind, digest in tree_entries(node_files)]
     digest = hashlib.sha256(canonical_json(trees)).hexdigest()
     return LoadedDefinition(folder, definition, digest)
 
@@ -178,7 +179,9 @@ def _parse(file: Path) -> Definition:
 
 
 def _explain(file: Path, error: ValidationError) -> InvalidInput:
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # a misspelt field is also a missing one: the spelling is the cause
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     field = ".".join(str(part) for part in first["loc"]) or "the whole"
     message, hint = first["msg"].removeprefix("Value error, "), ""
     match first["type"]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from bootserve.build.bundle import artifact_of, write_bundle
+from bootserve.build.bundle import artifact_of, check_output, write_bundle
 from bootserve.build.definition import LoadedDefinition, load_definition
 from bootserve.build.mirror import host_targets, sources_for
 from bootserve.build.nodefiles import node_files
@@ -54,6 +54,7 @@ def build_image(
     """
     cache = (default_cache_dir() if cache_dir is None else cache_dir).resolve()
     progress(Progress("definition", 0.0, str(definition_dir)))
+    check_output(output)
     node = node_files()
     loaded = load_definition(definition_dir.resolve(), node_files=node)
     try:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from pydantic import ValidationError
 
-from bootserve.build.bundle import write_bundle
+from bootserve.build.bundle import check_output, write_bundle
 from bootserve.build.image import default_cache_dir, describe_artifacts, scratch_folder
 from bootserve.build.nodefiles import node_files
 from bootserve.build.progress import Progress, ProgressCallback, quiet
@@ -63,6 +63,7 @@ def import_files(
     Raises InvalidInput for a kernel of another architecture, a root that is neither file system or
     no whole number of 4096-byte blocks, or bad values; Conflict, StorageFull as write_bundle does.
     """
+    check_output(output)
     given = {"kernel": kernel, "initrd": initrd, "root": root}
     for name, path in given.items():
         if not path.is_file() or path.stat().st_size == 0:
@@ -100,6 +101,7 @@ def import_tarball(
 
     Raises InvalidInput for a tarball that lacks what is needed, else what build_image raises.
     """
+    check_output(output)
     if not tarball.is_file():
         raise InvalidInput(f"{tarball} is no file")
     fields = _fields(image, about)

@@ -100,7 +100,7 @@ class Tree:
         for count in range(1, len(parts) + 1):
             path = self._resolve("/".join(parts[:count]))
             if not path.exists():
-                path.mkdir(mode=0o755)
+                path.mkdir(parents=True)
                 path.chmod(0o755)
             elif not path.is_dir():
                 raise InvalidInput(f"/{name} of the image is no directory and cannot become one")

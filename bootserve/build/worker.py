@@ -177,7 +177,7 @@ def _extract(tarball: Path, tree: Path) -> None:
     argv += ["--anchored", "--exclude=./dev/*", "--exclude=dev/*"]
     run(argv)
     for name in ("dev", "proc", "sys", "run", "tmp", "etc", "var"):
-        Tree(tree).target(name).mkdir(exist_ok=True)
+        Tree(tree).target(name).mkdir(parents=True, exist_ok=True)
 
 
 def _newest(tree: Path) -> int:
