@@ -117,8 +117,8 @@ def import_image(
     What has a digest that is known already is the generation that has it. An upload that broke off
     is gone on with when the command is run again.
     """
-    files = {"kernel": kernel, "initrd": initrd, "root": root}
-    _check_choice(bundle, name, files, root_tar)
+    given = {"kernel": kernel, "initrd": initrd, "root": root}
+    _check_choice(bundle, name, given, root_tar)
     if bundle is not None:
         send(session, read_bundle(bundle))
         return
@@ -130,22 +130,33 @@ def import_image(
         "min_memory_mib": min_memory_mib,
         "writable": tuple(writable or ()),
     }
+    files = {part: path for part, path in given.items() if path is not None}
     with scratch_folder(default_cache_dir()) as folder:
-        made = folder / "bundle"
-        with build_meter(session.out) as tell:
-            if root_tar is not None:
-                import_tarball(str(name), tarball=root_tar, output=made, progress=tell, **about)
-            elif kernel and initrd and root:
-                import_files(
-                    str(name),
-                    kernel=kernel,
-                    initrd=initrd,
-                    root=root,
-                    output=made,
-                    progress=tell,
-                    **about,
-                )
-        send(session, read_bundle(made))
+        _make_bundle(session, folder / "bundle", str(name), files, root_tar, about)
+        send(session, read_bundle(folder / "bundle"))
+
+
+def _make_bundle(
+    session: Session,
+    output: Path,
+    name: str,
+    files: dict[str, Path],
+    root_tar: Path | None,
+    about: About,
+) -> None:
+    with build_meter(session.out) as tell:
+        if root_tar is not None:
+            import_tarball(name, tarball=root_tar, output=output, progress=tell, **about)
+            return
+        import_files(
+            name,
+            kernel=files["kernel"],
+            initrd=files["initrd"],
+            root=files["root"],
+            output=output,
+            progress=tell,
+            **about,
+        )
 
 
 def _check_choice(

@@ -1,4 +1,4 @@
-"""The ``bootserve`` command: all commands, and what each kind of failure exits with."""
+"""The ``bootserve`` command: what each kind of failure is said and exits with."""
 
 from __future__ import annotations
 
@@ -8,68 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import typer
-from typer.main import get_command
-
-from bootserve import __version__
-from bootserve.cli import groups, image, node, pin, serve, server
-from bootserve.cli.client import Unreachable
-from bootserve.cli.command import CONNECTION, parameter, take
-from bootserve.cli.output import discard_stdout, report_error
-from bootserve.errors import BootserveError
-
-__all__ = ["main", "make_app"]
+__all__ = ["main"]
 
 INTERRUPTED = 130
-UNREACHABLE = 3
-
-HELP = """Network boot service: every node runs exactly its pinned, immutable image generation."""
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 refused, failed, or a check that did not pass; 2 the command line is"
-    " wrong; 3 the server cannot be reached; 130 interrupted."
-)
-EPILOG = f"""{EXIT_CODES}
-
-A first rack: 'bootserve serve --interface eth1', then
-
-[bold]bootserve image build images/debian-base --import[/bold]
-
-[bold]bootserve role set compute --image debian-base[/bold]
-
-[bold]bootserve node add r12-n01 --mac 52:54:00:12:34:56 --rack r12 --role compute[/bold]
-
-[bold]bootserve pin rack/r12 debian-base@1 -m 'first boot'[/bold]
-
-[bold]bootserve explain r12-n01[/bold]"""
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"bootserve {__version__}")
-        raise typer.Exit
-
-
-VERSION = parameter(
-    "version",
-    bool,
-    typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
-    False,
-)
-
-
-def _globals(context: typer.Context, **values: Any) -> None:
-    """Leave the options in the context, where Connection.of finds them."""
-
-
-def make_app() -> typer.Typer:
-    """Return the application with every command."""
-    app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    take(_globals, [*CONNECTION, VERSION])
-    app.callback(help=HELP, epilog=EPILOG)(_globals)
-    serve.add_commands(app)
-    for part in (node, groups, image, pin, server):
-        part.add_commands(app)
-    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,33 +21,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reconfigure:
             reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        # Loading takes a good part of a short command's time, and Ctrl-C may fall into it.
+        from bootserve.cli.app import run
+
+        code = run(arguments)
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         code = 1
-        discard_stdout()
+        _discard_stdout()
     except OSError as error:
         code = 1
         words = os.strerror(error.errno) if error.errno else str(error)
-        report_error(f"{error.filename}: {words}" if error.filename else words)
+        print(f"bootserve: {error.filename or 'output'}: {words}", file=sys.stderr)
         if error.errno == errno.ENOSPC:
-            discard_stdout()
+            _discard_stdout()
     return code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    try:
-        get_command(make_app()).main(
-            args=None if arguments is None else list(arguments), prog_name="bootserve"
-        )
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Unreachable as error:
-        report_error(str(error), error.hint)
-        return UNREACHABLE
-    except BootserveError as error:
-        report_error(str(error), error.hint)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -66,11 +66,13 @@ def build_meter(out: Output) -> Iterator[ProgressCallback]:
     with bar:
         task = bar.add_task("", total=len(STAGES), detail="")
         listed: set[str] = set()
+        furthest = 0.0
 
         def tell(progress: Progress) -> None:
-            done = STAGES.index(progress.stage) + progress.fraction
+            nonlocal furthest  # stages may run side by side; a bar that goes back misleads
+            furthest = max(furthest, STAGES.index(progress.stage) + progress.fraction)
             bar.update(
-                task, description=progress.stage, completed=done, detail=clean(progress.detail)
+                task, description=progress.stage, completed=furthest, detail=clean(progress.detail)
             )
             if progress.stage not in listed and not out.progress_shown:
                 listed.add(progress.stage)

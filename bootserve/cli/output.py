@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -18,7 +17,6 @@ from rich.text import Text
 __all__ = [
     "Output",
     "clean",
-    "discard_stdout",
     "human_size",
     "local_time",
     "report_error",
@@ -64,11 +62,6 @@ def report_error(message: str, hint: str = "", *, stream: TextIO | None = None) 
     print(f"bootserve: {clean(message)}", file=target)
     if hint:
         print(clean(hint), file=target)
-
-
-def discard_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Output:

@@ -33,7 +33,7 @@ def render_generation(out: Output, shown: GenerationOut, *, packages: bool) -> N
         ),
         ("Root format", manifest.root_format),
         ("Verity root hash", manifest.verity_root_hash),
-        ("Kernel", manifest.kernel_release),
+        ("Kernel release", manifest.kernel_release),
         ("Kernel arguments", manifest.cmdline),
         ("Overlay", manifest.overlay_size),
         ("Least memory", f"{manifest.min_memory_mib} MiB" if manifest.min_memory_mib else ""),

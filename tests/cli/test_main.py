@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from bootserve import __version__
-from bootserve.cli.main import make_app
+from bootserve.cli.app import make_app
 from tests.cli.runner import PROGRAM, run, run_on_terminal, run_program
 
 
@@ -187,6 +187,17 @@ def test_a_reader_that_goes_away_is_no_traceback(words: list[str]) -> None:
         said = process.stderr.read()
         assert process.wait(30) == 1
     assert said == b""
+
+
+def test_ctrl_c_while_loading() -> None:
+    loading = "import sys; sys.setswitchinterval(1e-4); from bootserve.cli.main import main;"
+    interrupt = "import _thread, threading; threading.Timer(0.02, _thread.interrupt_main).start();"
+    done = subprocess.run(
+        [PROGRAM[0], "-c", f"{loading} {interrupt} sys.exit(main(['config', 'show']))"],
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_ctrl_c_while_waiting_for_the_server(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def booted(cli: Cli, admin: Admin, client: Namespace) -> str:
     script = curl(client, f"/boot/{MAC}.ipxe").text
     found = re.search(r"bootserve\.boot=([0-9a-f]{32})", script)
     assert found, script
-    for phase, text in (("up", ""), ("failed", "first line\r\n\x1b]0;owned\x07last")):
+    for phase, text in (("up", ""), ("failed", "\x1b]0;owned\x07last")):
         answer = curl(
             client,
             f"/report/{found[1]}?phase={phase}&generation=web@9&root={'d' * 64}",
