@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -56,7 +55,7 @@ class Fleet:
         self._tell(f"{name}: power on ({firmware})")
         return vm
 
-    def follow(self, name: str, *, until: str = "up") -> float:
+    def follow(self, name: str, *, until: str) -> float:
         """Tell the phases of ``name`` as they come; return the seconds from power-on."""
         vm = self.vms[name]
         socket = admin_socket(self.server.state_dir)
@@ -69,10 +68,10 @@ class Fleet:
         self.seconds[name] = phase.after
         return phase.after
 
-    def follow_all(self, names: Sequence[str]) -> None:
-        """Follow several at once, to ``up``."""
-        with ThreadPoolExecutor(len(names)) as pool:
-            list(pool.map(self.follow, names))
+    def follow_all(self, until: Mapping[str, str]) -> None:
+        """Follow several at once, each until a phase of its own."""
+        with ThreadPoolExecutor(len(until)) as pool:
+            list(pool.map(lambda name: self.follow(name, until=until[name]), until))
 
     def last_boot(self, name: str) -> dict[str, Any]:
         """Return bootserve's record of the newest boot of ``name``."""
@@ -80,15 +79,11 @@ class Fleet:
         return boots[0] if boots else {}
 
     def runs(self, name: str) -> str:
-        """Return the generation that ``name`` itself reported to run."""
+        """Return the generation that ``name`` itself reported to run, once it was up."""
         return str(self.last_boot(name).get("reported_generation", ""))
 
-    def wait(self, what: Callable[[], bool], timeout: float, why: str) -> bool:
-        """Wait until ``what()``; tell when it does not happen."""
-        deadline = time.monotonic() + timeout
-        while not what():
-            if time.monotonic() > deadline:
-                self._tell(f"waited {timeout:g} s in vain: {why}")
-                return False
-            time.sleep(0.2)
-        return True
+    def mounted(self, name: str) -> str:
+        """Return the generation whose root ``name`` verified and mounted at its last boot."""
+        boot = self.last_boot(name)
+        phases = {phase["phase"] for phase in boot.get("phases", [])}
+        return str(boot["generation"]) if {"verified", "mounted"} <= phases else ""
