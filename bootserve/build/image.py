@@ -21,7 +21,7 @@ from bootserve.build.progress import Progress, ProgressCallback, quiet
 from bootserve.build.rootfs import install_packages, tree_key
 from bootserve.build.run import os_failure
 from bootserve.build.verity import verity_root_hash
-from bootserve.build.worker import RootJob, RootResult, make_artifacts
+from bootserve.build.worker import RootJob, RootResult, check_rights, make_artifacts
 from bootserve.errors import Unavailable
 from bootserve.model.generation import Artifact, Manifest
 
@@ -55,6 +55,7 @@ def build_image(
     cache = (default_cache_dir() if cache_dir is None else cache_dir).resolve()
     progress(Progress("definition", 0.0, str(definition_dir)))
     check_output(output)
+    check_rights()
     node = node_files()
     loaded = load_definition(definition_dir.resolve(), node_files=node)
     try:

@@ -15,7 +15,7 @@ from bootserve.build.nodefiles import node_files
 from bootserve.build.progress import Progress, ProgressCallback, quiet
 from bootserve.build.run import os_failure
 from bootserve.build.squashfs import RootFormat, detect_root_format
-from bootserve.build.worker import RootJob, RootResult, make_artifacts
+from bootserve.build.worker import RootJob, RootResult, check_rights, make_artifacts
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import Artifact, Manifest
 from bootserve.model.names import Arch
@@ -102,6 +102,7 @@ def import_tarball(
     Raises InvalidInput for a tarball that lacks what is needed, else what build_image raises.
     """
     check_output(output)
+    check_rights()
     if not tarball.is_file():
         raise InvalidInput(f"{tarball} is no file")
     fields = _fields(image, about)

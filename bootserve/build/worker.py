@@ -24,7 +24,7 @@ from bootserve.build.squashfs import RootFormat, make_root_image
 from bootserve.build.tree import Tree
 from bootserve.errors import BootserveError, InvalidInput, StorageFull, Unavailable
 
-__all__ = ["RootJob", "RootResult", "make_artifacts"]
+__all__ = ["RootJob", "RootResult", "check_rights", "make_artifacts"]
 
 _NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--")
 
@@ -60,11 +60,25 @@ class RootResult:
     packages: dict[str, str]
 
 
+def check_rights() -> None:
+    """Raise Unavailable unless this user is root or may make the name space that a build needs."""
+    if os.geteuid() == 0:
+        return
+    try:
+        run([*_NAMESPACE, "true"])
+    except BuildFailed as error:
+        raise Unavailable(
+            "this user cannot make the name space that a build needs",
+            hint="Be root; or install uidmap and give the user ranges in /etc/subuid and "
+            f"/etc/subgid. {error}",
+        ) from None
+
+
 def make_artifacts(job: RootJob, progress: ProgressCallback) -> RootResult:
     """Do ``job``, with the rights it needs; nothing of its scratch folder is left behind.
 
     Raises InvalidInput for what the definition or the root did wrong, BuildFailed, StorageFull,
-    or Unavailable when a tool or the right to make user name spaces is missing.
+    or Unavailable when a tool is missing.
     """
     if os.geteuid() == 0:
         return _make(job, progress)
@@ -80,12 +94,9 @@ def make_artifacts(job: RootJob, progress: ProgressCallback) -> RootResult:
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         run(argv, on_line=on_line, env=build_environment(paths))
-    except BuildFailed as error:
+    except BuildFailed:
         if not answer:
-            raise Unavailable(
-                "this user cannot make the name space that a build needs",
-                hint=f"Be root, or give the user a range in /etc/subuid and /etc/subgid. {error}",
-            ) from None
+            raise
     kind, _, text = answer[-1].partition(" ")
     if kind == "error":
         raise _error_from(json.loads(text))

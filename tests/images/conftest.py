@@ -166,11 +166,11 @@ def node_server(demo_bundle: Bundle) -> Iterator[NodeServer]:
 class Guest:
     """A virtual machine whose serial line is read into ``console``; a reboot ends it."""
 
-    def __init__(self, bundle: Bundle, cmdline: str, *, memory: int) -> None:
+    def __init__(self, bundle: Bundle, cmdline: str, *, memory: int, network: str) -> None:
         argv = ["qemu-system-x86_64", "-accel", "tcg,tb-size=128", "-m", str(memory)]
         argv += ["-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio"]
         argv += ["-kernel", str(bundle.artifact("kernel")), "-append", cmdline]
-        argv += ["-initrd", str(bundle.artifact("initrd")), "-netdev", "user,id=net"]
+        argv += ["-initrd", str(bundle.artifact("initrd")), "-netdev", f"{network},id=net"]
         argv += ["-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile="]
         self.console = ""
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -233,10 +233,12 @@ def start_guest(node_server: NodeServer) -> Iterator[StartGuest]:
     """Start guests of the server's image with the command line of the server's script."""
     guests: list[Guest] = []
 
-    def start(*args: str, memory: int = 768, leave_out: str = "nothing") -> Guest:
+    def start(
+        *args: str, memory: int = 768, leave_out: str = "nothing", network: str = "user"
+    ) -> Guest:
         words = [*_contract(node_server.bundle, node_server.port), *args]
         line = " ".join(word for word in words if not word.startswith(leave_out))
-        guests.append(Guest(node_server.bundle, line, memory=memory))
+        guests.append(Guest(node_server.bundle, line, memory=memory, network=network))
         return guests[-1]
 
     yield start

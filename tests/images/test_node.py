@@ -93,6 +93,12 @@ def test_a_server_that_stays_away_makes_the_node_reboot(
     assert "/ #" not in guest.console
 
 
+def test_a_network_without_dhcp_is_told_and_the_node_reboots(start_guest: StartGuest) -> None:
+    guest = start_guest("bootserve.attempts=1", network="hubport,hubid=0")
+    guest.expect("no DHCP server answered on eth0", 60)
+    guest.wait_for_reboot(30)
+
+
 def test_a_server_that_stands_still_is_given_up(
     node_server: NodeServer, start_guest: StartGuest
 ) -> None:
