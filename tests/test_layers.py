@@ -93,13 +93,15 @@ def test_scapy_and_tftpy_stay_out_of_the_package() -> None:
 
 def test_modules_and_functions_are_small() -> None:
     wrong = []
-    for path in MODULES:
+    checkout = PACKAGE.parent
+    folders = ("bootserve", "vm-harness", "bench", "tests")
+    for path in sorted(one for folder in folders for one in (checkout / folder).rglob("*.py")):
         text = path.read_text()
         if text.count("\n") > 400:
-            wrong.append(f"{path.relative_to(PACKAGE)} has {text.count(chr(10))} lines")
+            wrong.append(f"{path.relative_to(checkout)} has {text.count(chr(10))} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or 0) - node.lineno + 1
                 if lines > 50:
-                    wrong.append(f"{path.relative_to(PACKAGE)}: {node.name} has {lines} lines")
+                    wrong.append(f"{path.relative_to(checkout)}: {node.name} has {lines} lines")
     assert not wrong
