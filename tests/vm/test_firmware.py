@@ -23,7 +23,7 @@ FETCHED = {"script", "kernel", "initrd", "initramfs", "root", "verified", "mount
     ("name", "firmware", "shape", "offers", "before"),
     [
         ("pxe10", "uefi", "pxe10", ["offer nbp"], {"dhcp", "tftp"}),
-        ("binl", "uefi", "binl", ["offer binl", "ack nbp"], {"dhcp", "tftp"}),
+        ("binl", "uefi", "binl", ["offer binl", "ack binl"], {"dhcp", "tftp"}),
         ("http", "uefi-http", "pxe10", ["offer url"], {"dhcp"}),
     ],
 )
