@@ -90,7 +90,7 @@ def test_a_state_directory_that_cannot_be_one(tmp_path: Path, name: str) -> None
         http("200 OK", b'{"version": 1}'),
         http("200 OK", b"[" * 100_000),
         http("404 Not Found", b"<html>no</html>", "text/html"),
-        http("302 Found", b""),
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
         http("400 Bad Request", b'["detail"]'),
     ],
 )

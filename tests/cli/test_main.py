@@ -177,9 +177,13 @@ def test_python_m_bootserve_and_an_encoding_without_the_characters() -> None:
 
 
 @pytest.mark.parametrize("words", [["config", "show"], ["config", "show", "--json"], ["--version"]])
-def test_a_reader_that_goes_away_is_no_traceback(words: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_traceback(words: list[str], unbuffered: str) -> None:
     with subprocess.Popen(
-        [*PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     ) as process:
         assert process.stdout
         assert process.stderr
@@ -220,14 +224,16 @@ def test_ctrl_c_while_waiting_for_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["config", "show"], ["config", "show", "--json"], ["--version"]])
-def test_a_full_disk_is_no_traceback(words: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_no_traceback(words: list[str], unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [*PROGRAM, *words],
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=60,
-            env=dict(os.environ),
+            env=environment,
         )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr

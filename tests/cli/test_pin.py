@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.runner import Cli, run_on_terminal
+from bootserve.cli.output import Output
+from tests.cli.runner import Cli, run_on_terminal, run_program
 from tests.support.api import Admin
 
 WHY = ("-m", "a test")
@@ -146,6 +147,23 @@ def test_losses_are_asked_about_on_a_terminal(cli: Cli, typed: str, code: int) -
     assert "node/gone no longer exists" in result.out
     assert "Traceback" not in result.out
     assert revision(cli) == before + (code == 0)
+    cli("unpin", "rack/r1", *WHY)
+
+
+def test_a_change_during_the_question_refuses_the_rollback(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = lossy(cli)
+
+    def somebody_else_pins(_out: Output, _question: str) -> bool:
+        run_program("--state-dir", cli.state_dir, "pin", "rack/r1", "web@5", *WHY)
+        return True
+
+    monkeypatch.setattr("bootserve.cli.pin.confirm", somebody_else_pins)
+    before = revision(cli)
+    refused = cli("rollback", str(old), *WHY, code=1)
+    assert f"the current revision is {before + 1}, not {before}" in refused.err
+    assert [one["generation"] for one in cli.json("pins")["pins"]] == ["web@5"]
     cli("unpin", "rack/r1", *WHY)
 
 
