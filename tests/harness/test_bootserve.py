@@ -1,4 +1,4 @@
-"""The lab and bootserve together: each firmware reaches its script, and a stranger is left alone.
+"""The lab and bootserve together: each firmware reaches its script.
 
 The image here is of files that no machine could run: what is under test ends with their download.
 """
@@ -86,14 +86,6 @@ def test_uefi_over_http_reaches_its_script(server: BootServer, vm: VmFactory) ->
     node = vm("uefi-1", firmware="uefi-http", memory=512).start()
     node.expect("bootserve: node uefi-1 boots broken@1", 2 * SCRIPT["uefi-http"])
     assert "HTTP" in node.console.text
-
-
-def test_a_stranger_is_left_alone(lab: Lab, server: BootServer, vm: VmFactory) -> None:
-    stranger = vm("stranger", memory=256).start()
-    stranger.expect("Nothing to boot", 60)
-    assert "bootserve" not in stranger.console.text
-    assert stranger.mac in {lease.mac for lease in lab.dhcp.leases()}
-    assert lab.dhcp.gave_only_addresses()
 
 
 def test_phases_of_a_server_that_is_away_are_none(tmp_path: Path) -> None:

@@ -71,14 +71,15 @@ def test_output_and_nothing_else_comes_back(console: Console) -> None:
         'for word in a b\ndo\n\techo "<$word>" # a tab, and a comment\ndone',
         "printf %s " + "x" * 500,
         "printf 'zażółć'",
+        "printf '50%%\\r100%%'",
         'cd /proc/self && printf %s "$PWD"',
     ],
 )
 def test_quoting_is_that_of_a_script(console: Console, command: str) -> None:
     wait_for_prompt(console, 10)
-    meant = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    meant = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
     got = run_in_shell(console, command, timeout=10, check=True)
-    assert got == meant.stdout.removesuffix("\n")
+    assert got == meant.stdout.decode().removesuffix("\n")
 
 
 def test_a_failure_is_an_error_that_quotes_it(console: Console) -> None:
@@ -92,3 +93,14 @@ def test_a_command_that_hangs_is_an_error(console: Console) -> None:
     wait_for_prompt(console, 10)
     with pytest.raises(ExpectError, match="not within"):
         run_in_shell(console, "sleep 60", timeout=0.3, check=True)
+
+
+def test_what_others_write_meanwhile_is_left_out(console: Console) -> None:
+    wait_for_prompt(console, 10)
+    console.send("(while sleep 0.02; do echo '[ 1.0] kernel: noise'; done) &\n")
+    console.expect("noise\n", 10)
+    counted = run_in_shell(
+        console, "for n in 1 2 3 4 5; do echo $n; sleep 0.05; done", timeout=10, check=True
+    )
+    assert counted == "1\n2\n3\n4\n5"
+    assert "noise" in console.text.rpartition("1\n")[2]

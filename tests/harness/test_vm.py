@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -47,16 +46,16 @@ def test_keys_reach_the_firmware_and_power_does_what_it_says(vm: VmFactory) -> N
     node.expect("Press Ctrl-B for the iPXE command line", script_timeout("bios"))
     node.send("\x02")
     node.expect("iPXE> ", 10)
-    node.send("echo six times seven is ${net0/mac}\n")
+    node.send("echo six times seven is ${net0/mac}\n", pace=0.03)
     node.expect(rf"is {node.mac}", 10)
 
     node.reset()
     assert node.wait_reset(10).data["guest"] is False
-    node.expect(r"SeaBIOS \(version", 10)
+    node.expect("Machine UUID", 10)  # by then the line before is in the log
 
     node.power_cycle()
     assert node.started_monotonic > first
-    node.expect(r"SeaBIOS \(version", 10)
+    node.expect("Machine UUID", 10)  # by then the line before is in the log
     assert node.console_log.read_bytes().count(b"SeaBIOS (version") == 3
 
     node.kill()
@@ -76,19 +75,6 @@ def test_a_guest_that_goes_off_by_itself_is_seen(vm: VmFactory) -> None:
     assert not node.running
     with pytest.raises(ExpectError, match="the console ended"):
         node.expect("SeaBIOS.*SeaBIOS", 10)
-
-
-@pytest.mark.parametrize(("firmware", "says"), [("uefi", "PXE"), ("uefi-http", "HTTP")])
-def test_uefi_starts_with_the_network(lab: Lab, vm: VmFactory, firmware: str, says: str) -> None:
-    node = vm(f"u-{firmware}", firmware=firmware, memory=256).start()
-    node.expect(rf">>Start {says} (?:Boot )?over IPv4", 40)
-    deadline = time.monotonic() + 30
-    vendor = {"PXE": "PXEClient:Arch:00007", "HTTP": "HTTPClient:Arch:00016"}[says]
-    while vendor not in lab.dhcp.log_text() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert vendor in lab.dhcp.log_text()
-    assert "DHCPOFFER(eth1)" in lab.dhcp.log_text()
-    assert lab.dhcp.gave_only_addresses()
 
 
 def test_two_nics_are_two_taps_that_go_with_the_vm(lab: Lab, vm: VmFactory) -> None:

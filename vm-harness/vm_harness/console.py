@@ -162,10 +162,17 @@ class Console:
             index = bisect_right(self._arrivals, offset, key=lambda arrival: arrival[0])
             return self._arrivals[index][1]
 
-    def send(self, text: str) -> None:
-        """Type ``text``; raises HarnessError when the VM is gone."""
+    def send(self, text: str, *, pace: float = 0.0) -> None:
+        """Type ``text``, with ``pace`` seconds after each key; raises HarnessError when it is gone.
+
+        A kernel's console takes text at once. SeaBIOS keeps 15 keys and drops the rest, so what is
+        typed at a BIOS or its iPXE needs some 0.03 s a key.
+        """
+        pieces = [key.encode() for key in text] if pace else [text.encode()]
         try:
-            self._stream.sendall(text.encode())
+            for piece in pieces:
+                self._stream.sendall(piece)
+                time.sleep(pace)
         except OSError:
             raise HarnessError(f"{self.name}: the VM is gone{self._tail()}") from None
 

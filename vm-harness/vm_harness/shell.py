@@ -14,7 +14,7 @@ __all__ = ["LOGIN_TIMEOUT", "PROMPT", "run_in_shell", "wait_for_prompt"]
 
 PROMPT = r"^(?:[\w.-]+@[\w.-]+:)?[^\s#]*# "
 """A root shell's prompt; a message of the kernel or a service may follow it on its line."""
-LOGIN_TIMEOUT = 90.0
+LOGIN_TIMEOUT = 180.0
 
 
 def wait_for_prompt(console: Console, timeout: float = LOGIN_TIMEOUT) -> None:
@@ -23,25 +23,27 @@ def wait_for_prompt(console: Console, timeout: float = LOGIN_TIMEOUT) -> None:
 
 
 def run_in_shell(console: Console, command: str, *, timeout: float, check: bool) -> str:
-    """Run ``command`` in the shell that waits on ``console`` and return what it printed.
+    """Run ``command`` in a subshell of the shell that waits on ``console``; return what it printed.
 
-    Its stdin is empty. Kernel messages that reach the console meanwhile are part of what is
-    returned.
+    Its stdin is empty, its stderr is part of what is returned. Lines that the kernel or a service
+    writes to the console meanwhile are not: each line of the command's own bears a random mark.
 
     Raises HarnessError when the command fails and ``check`` is set, ExpectError when it does not
     end within ``timeout`` seconds.
     """
-    token = secrets.token_hex(4)
+    mark = secrets.token_hex(4)
     # The quotes keep the echo of what is typed here from looking like what it prints.
     console.send(
-        f"echo __b''egin_{token}; eval {_quote(command)} </dev/null; echo __e''nd_{token} $?\n"
+        f"(eval {_quote(command)}; echo __e''nd_{mark} $?) </dev/null 2>&1"
+        f" | sed -u 's/^/'{mark[:4]}''{mark[4:]}:/\n"
     )
-    console.expect(rf"__begin_{token}\n", timeout)
-    done = console.expect(re.compile(rf"(.*?)__end_{token} (\d+)\n", re.DOTALL), timeout)
-    if check and done[2] != "0":
-        said = done[1].strip()
-        raise HarnessError(f"{console.name}: {command!r} failed with {done[2]}: {said}")
-    return done[1].removesuffix("\n")
+    done = console.expect(re.compile(rf"{mark}:.*__end_{mark} (\d+)\n"), timeout)
+    lines = console.text[: done.end()].split("\n")
+    marked = [line.partition(f"{mark}:")[2] for line in lines if f"{mark}:" in line]
+    said = "\n".join(marked).rpartition(f"__end_{mark}")[0].removesuffix("\n")
+    if check and done[1] != "0":
+        raise HarnessError(f"{console.name}: {command!r} failed with {done[1]}: {said.strip()}")
+    return said
 
 
 def _quote(command: str) -> str:

@@ -10,8 +10,8 @@ SCRIPT = {"bios": 15.0, "uefi": 40.0, "uefi-http": 40.0}
 """Seconds from power-on to the iPXE script, by firmware."""
 ROOT = 60.0
 """Seconds from power-on to the mounted root."""
-UP = 120.0
-"""Seconds from power-on to the end of the start of userspace."""
+UP = 180.0
+"""Seconds from power-on to the end of the start of userspace (36 alone, 100 on a busy machine)."""
 
 
 def script_timeout(firmware: Firmware, *, at_once: int = 1) -> float:

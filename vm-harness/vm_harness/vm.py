@@ -196,9 +196,9 @@ class Vm:
         """
         return self.console.expect(pattern, timeout)
 
-    def send(self, text: str) -> None:
-        """Type on the console; end a line with a newline."""
-        self.console.send(text)
+    def send(self, text: str, *, pace: float = 0.0) -> None:
+        """Type on the console; end a line with a newline. See :meth:`Console.send` for ``pace``."""
+        self.console.send(text, pace=pace)
 
     def login(self, timeout: float = LOGIN_TIMEOUT) -> None:
         """Wait for the prompt of a root shell on the console."""
