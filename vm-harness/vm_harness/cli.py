@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -236,7 +237,10 @@ def _as_json(lab: LabState) -> dict[str, Any]:
 
 def _vms(state: LabState) -> list[dict[str, Any]]:
     lab = Lab(state)
-    found = [lab.find_vm(name) for name in lab.vm_names()]
+    found = []
+    for name in lab.vm_names():
+        with contextlib.suppress(HarnessError):  # it went while we looked
+            found.append(lab.find_vm(name))
     return [
         {"name": vm.name, "mac": vm.mac, "firmware": vm.machine.firmware, "on": vm.running}
         for vm in found
