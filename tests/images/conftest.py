@@ -163,6 +163,15 @@ def node_server(demo_bundle: Bundle) -> Iterator[NodeServer]:
     server.stop()
 
 
+@pytest.fixture
+def hanging_server(hanging_bundle: Bundle) -> Iterator[NodeServer]:
+    """A started server of the image with the unit that hangs."""
+    server = NodeServer(hanging_bundle)
+    server.start()
+    yield server
+    server.stop()
+
+
 class Guest:
     """A virtual machine whose serial line is read into ``console``; a reboot ends it."""
 
@@ -234,11 +243,15 @@ def start_guest(node_server: NodeServer) -> Iterator[StartGuest]:
     guests: list[Guest] = []
 
     def start(
-        *args: str, memory: int = 768, leave_out: str = "nothing", network: str = "user"
+        *args: str,
+        memory: int = 768,
+        leave_out: str = "nothing",
+        network: str = "user",
+        server: NodeServer = node_server,
     ) -> Guest:
-        words = [*_contract(node_server.bundle, node_server.port), *args]
+        words = [*_contract(server.bundle, server.port), *args]
         line = " ".join(word for word in words if not word.startswith(leave_out))
-        guests.append(Guest(node_server.bundle, line, memory=memory, network=network))
+        guests.append(Guest(server.bundle, line, memory=memory, network=network))
         return guests[-1]
 
     yield start

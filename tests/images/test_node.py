@@ -83,20 +83,17 @@ def test_a_server_that_is_away_is_waited_for_and_a_broken_off_transfer_goes_on(
     assert node_server.ranges == [0, 10_000_000, 30_000_000]
 
 
-def test_a_server_that_stays_away_makes_the_node_reboot(
+def test_no_server_and_no_dhcp_reboot_the_node(
     node_server: NodeServer, start_guest: StartGuest
 ) -> None:
     node_server.stop()
-    guest = start_guest("bootserve.attempts=2")
-    guest.expect("2 attempts came to nothing", 60)
-    guest.wait_for_reboot(30)
-    assert "/ #" not in guest.console
-
-
-def test_a_network_without_dhcp_is_told_and_the_node_reboots(start_guest: StartGuest) -> None:
-    guest = start_guest("bootserve.attempts=1", network="hubport,hubid=0")
-    guest.expect("no DHCP server answered on eth0", 60)
-    guest.wait_for_reboot(30)
+    lonely = start_guest("bootserve.attempts=2")
+    mute = start_guest("bootserve.attempts=1", network="hubport,hubid=0")
+    lonely.expect("2 attempts came to nothing: the root could not be fetched", 90)
+    mute.expect("no DHCP server answered on eth0", 90)
+    for guest in (lonely, mute):
+        guest.wait_for_reboot(30)
+        assert "/ #" not in guest.console
 
 
 def test_a_server_that_stands_still_is_given_up(
@@ -141,23 +138,19 @@ def test_what_cannot_work_is_said_on_the_console(
     guest.expect(said, 60)
 
 
-def test_a_unit_that_hangs_makes_the_node_reboot(
-    hanging_bundle: Bundle, node_server: NodeServer, start_guest: StartGuest
+def test_a_hung_unit_and_emergency_mode_reboot_the_node(
+    hanging_server: NodeServer, node_server: NodeServer, start_guest: StartGuest
 ) -> None:
-    node_server.bundle = hanging_bundle
-    guest = start_guest("bootserve.up_timeout=35")
-    node_server.wait_for("mounted", 60)
-    guest.expect("this node is not up in time", 90)
-    guest.wait_for_reboot(40)
-    assert "up" not in node_server.phases()
+    # both wait for their time, so they wait together
+    hanging = start_guest("bootserve.up_timeout=40", server=hanging_server)
+    emergency = start_guest("systemd.unit=emergency.target")
 
+    hanging_server.wait_for("mounted", 90)
+    hanging.expect("this node is not up in time", 90)
+    hanging.wait_for_reboot(60)
+    assert "up" not in hanging_server.phases()
 
-def test_emergency_mode_reports_and_reboots(
-    node_server: NodeServer, start_guest: StartGuest
-) -> None:
-    guest = start_guest("systemd.unit=emergency.target")
-    guest.expect("this node fell into emergency mode; rebooting in 30 s", 90)
-    failed = node_server.wait_for("failed", 40)
-    assert "fell into emergency mode" in failed.detail
-    guest.wait_for_reboot(60)
-    assert "Press Enter for maintenance" not in guest.console
+    emergency.expect("this node fell into emergency mode; rebooting in 30 s", 90)
+    assert "fell into emergency mode" in node_server.wait_for("failed", 40).detail
+    emergency.wait_for_reboot(60)
+    assert "Press Enter for maintenance" not in emergency.console
