@@ -39,7 +39,8 @@ lock: setup ## write requirements.lock again from pyproject.toml
 	build/lock/bin/pip install --quiet pip-tools hatchling editables
 	build/lock/bin/pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate \
-	  --no-build-isolation -o requirements.lock pyproject.toml
+	  --no-build-isolation -o build/lock/all pyproject.toml
+	grep -v '^#\|^bootserve @' build/lock/all > requirements.lock
 
 clean: ## remove what was made here (not the image cache)
 	rm -rf $(VENV) build dist
