@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 import re
 
 import pytest
@@ -15,7 +15,7 @@ from tests.support.curl import curl
 
 MAC = "02:00:00:44:00:50"
 OTHER = "52:54:00:44:00:51"
-ROOT = os.urandom(3_000_000)
+ROOT = random.Random(1).randbytes(3_000_000)
 DIGEST = hashlib.sha256(ROOT).hexdigest()
 ARTIFACT = f"/artifacts/sha256/{DIGEST}"
 TOKEN = "a" * 64
