@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -61,7 +62,8 @@ def build_image(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with scratch_folder(cache) as (made, scratch):
-            tarball, epoch = _unpacked(loaded, cache, progress, fresh=fresh)
+            with _only_one(cache):
+                tarball, epoch = _unpacked(loaded, cache, progress, fresh=fresh)
             job = _job(loaded, tarball, epoch, node=node, made=made, scratch=scratch)
             result = make_artifacts(job, progress)
             files = {name: made / name for name in ("kernel", "initrd", "root")}
@@ -75,11 +77,25 @@ def build_image(
 
 
 @contextmanager
+def _only_one(cache: Path) -> Iterator[None]:
+    """Wait until no other build writes to the package cache, and keep others waiting."""
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def scratch_folder(cache: Path) -> Iterator[tuple[Path, Path]]:
-    """Give a folder for artifacts and one for trees, in ``cache``, and remove them at the end."""
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=cache))
+    """Give a folder for artifacts and one for trees, in ``cache``, and remove them at the end.
+
+    What a build that was killed has left goes too.
+    """
+    for left in cache.glob("build-*-*"):
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f"build-{os.getpid()}-", dir=cache))
     try:
-        made, scratch = work / "build-made", work / "trees"
+        made, scratch = work / "made", work / "trees"
         made.mkdir()
         scratch.mkdir()
         yield made, scratch

@@ -15,6 +15,7 @@ from bootserve.errors import BootserveError, StorageFull, Unavailable
 __all__ = ["BuildFailed", "build_environment", "os_failure", "output_of", "run"]
 
 _TAIL = 25
+_PATIENCE = 20.0  # seconds
 _PACKAGES = {
     "apt-config": "apt",
     "apt-get": "apt",
@@ -90,7 +91,7 @@ def run(
                     if on_line:
                         on_line(line)
         except BaseException:
-            process.kill()
+            _stop(process)
             raise
     if process.returncode:
         raise _failure(name, process.returncode, tail)
@@ -118,6 +119,15 @@ def os_failure(error: OSError) -> BootserveError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"the disk is full: {error.filename or 'a file'} cannot be written")
     return BuildFailed(str(error))
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a tool early; mmdebstrap takes its mounts away when it is asked to end."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _tool(program: str | Path, env: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:

@@ -16,7 +16,7 @@ import pytest
 
 from bootserve.build.bundle import Bundle, verify_bundle
 from bootserve.build.definition import load_definition
-from bootserve.build.image import build_image, default_cache_dir
+from bootserve.build.image import build_image, default_cache_dir, scratch_folder
 from bootserve.build.nodefiles import node_files
 from bootserve.build.progress import STAGES, Progress
 from bootserve.errors import Conflict, InvalidInput
@@ -230,3 +230,16 @@ def test_a_place_that_is_taken_is_told(tmp_path: Path) -> None:
     (tmp_path / "out/letter").write_text("dear")
     with pytest.raises(Conflict, match="is no bundle"):
         build_image(ROOT / "images/demo", output=tmp_path / "out", cache_dir=default_cache_dir())
+
+
+def test_what_a_killed_build_left_is_removed_and_what_runs_is_not(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    for name in (f"build-{dead.pid}-left", f"build-{os.getpid()}-running"):
+        (tmp_path / name / "trees").mkdir(parents=True)
+    with scratch_folder(tmp_path) as (made, scratch):
+        assert made.is_dir()
+        assert scratch.is_dir()
+        names = {path.name for path in tmp_path.iterdir()}
+    assert f"build-{dead.pid}-left" not in names
+    assert [path.name for path in tmp_path.iterdir()] == [f"build-{os.getpid()}-running"]
