@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -112,7 +113,7 @@ def load_settings(
 
     Raises InvalidInput that names the setting, its source and what is wrong.
     """
-    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    path = config or (DEFAULT_CONFIG if os.access(DEFAULT_CONFIG, os.F_OK) else None)
     layers = [
         (f"file {path}", _read_toml(path) if path else {}),
         ("environment", dict(EnvSettingsSource(Settings)())),

@@ -28,16 +28,17 @@ class Sightings:
     def dhcp(self, event: DhcpEvent) -> None:
         """Take an event of the DHCP server."""
         client = event.client
+        if event.kind in ("send failed", "receive failed"):
+            detail = f"{event.kind}: {event.reason}"
+            self._log.error("dhcp", node=event.node, port=event.port, detail=detail)
         if client is None:
             return  # not a network-boot client: ordinary DHCP traffic, or noise
         if event.kind == "no usable offers":
             self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
-        elif event.kind in ("send failed", "receive failed"):
-            self._log.error("dhcp", mac=client.mac, detail=f"{event.kind}: {event.reason}")
         elif event.kind == "ignored":
             if event.node:
                 self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
-        elif event.node:
+        elif event.node and event.kind != "send failed":
             self._recorder.early(
                 Phase.DHCP,
                 client.mac,

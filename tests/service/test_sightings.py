@@ -1,0 +1,106 @@
+"""What the DHCP and TFTP servers see becomes phases, discovered machines and log lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from bootserve import resources
+from bootserve.core.discovery import DiscoveryFilter
+from bootserve.core.scripts import TEMPLATES, ScriptRenderer
+from bootserve.core.timeline import Timeline
+from bootserve.model.boot import Phase
+from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.current import Current
+from bootserve.servers.dhcp import DhcpEvent
+from bootserve.servers.tftp import TftpEvent, TftpEventKind
+from bootserve.service.sightings import Sightings
+from bootserve.store.journal import Journal
+from bootserve.store.records import DiscoveredRecord
+from bootserve.wire.pxe import ClientArch, FirmwareKind, PxeClient
+from tests.support.states import MAC, generation, node, snapshot, state
+
+STRANGER = "52:54:00:00:00:77"
+
+
+class Scene:
+    def __init__(self, folder: Path, *, register: bool) -> None:
+        self.captured = LogCapture()
+        log = structlog.wrap_logger(None, processors=[self.captured])
+        self.journal = Journal(folder, max_bytes=1 << 20, clock=lambda: 1.0)
+        self.recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
+        shipped = resources.templates()
+        scripts = {name: (shipped / f"{name}.ipxe.j2").read_text() for name in TEMPLATES}
+        known = snapshot(state(node(role="compute"), pins="site web@1"), generation("web@1"))
+        current = Current(known, ScriptRenderer(scripts))
+        self.sightings = Sightings(current, self.recorder, log, register=register)
+
+    @property
+    def lines(self) -> list[Any]:
+        return self.captured.entries
+
+
+def client(mac: str) -> PxeClient:
+    return PxeClient(mac, FirmwareKind.PXE, ClientArch.EFI_X64, "PXEClient:Arch:00007", (7,))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path, register=False)
+
+
+def test_an_offer_to_a_node_is_its_dhcp_phase(scene: Scene) -> None:
+    scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(MAC), node="n1"))
+    [line] = scene.lines
+    assert (line["event"], line["node"], line["log_level"]) == ("dhcp", "n1", "info")
+    assert line["detail"] == "offer nbp to pxe efi-x64"
+    assert scene.recorder.counts[Phase.DHCP] == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "level"),
+    [
+        (DhcpEvent("receive failed", 67, reason="EIO"), "error"),
+        (DhcpEvent("send failed", 67, client=client(MAC), node="n1", reason="EPERM"), "error"),
+        (DhcpEvent("no usable offers", 67, client=client(MAC), node="n1", reason="x"), "warning"),
+        (DhcpEvent("ignored", 67, client=client(MAC), node="n1", reason="no NBP"), "warning"),
+    ],
+)
+def test_what_goes_wrong_is_logged_and_is_no_phase(
+    scene: Scene, event: DhcpEvent, level: str
+) -> None:
+    scene.sightings.dhcp(event)
+    assert [line["log_level"] for line in scene.lines] == [level]
+    assert event.reason in scene.lines[0]["detail"]
+    assert scene.recorder.counts[Phase.DHCP] == 0
+
+
+def test_ordinary_traffic_and_strangers_leave_no_line(scene: Scene) -> None:
+    scene.sightings.dhcp(DhcpEvent("ignored", 67, reason="not a PXE client"))
+    scene.sightings.dhcp(DhcpEvent("ignored", 67, client=client(STRANGER), reason="unknown"))
+    assert (scene.lines, scene.journal.sequence) == ([], 0)
+
+
+def test_under_register_a_stranger_is_journaled_with_what_it_told(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, register=True)
+    for _ in range(3):
+        scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(STRANGER)))
+    scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(MAC), node="n1"))
+    [(_, record)] = scene.journal.replay()
+    assert isinstance(record, DiscoveredRecord)
+    assert (record.mac, record.arch) == (STRANGER, "efi-x64")
+    assert record.vendor_class == "PXEClient:Arch:00007"
+
+
+def test_tftp(scene: Scene) -> None:
+    address = ("10.0.0.9", 1234)
+    for kind in TftpEventKind:
+        scene.sightings.tftp(TftpEvent(kind, address, "ipxe.efi", bytes_sent=7, detail="why"))
+    events = [(line["event"], line["detail"]) for line in scene.lines]
+    assert ("tftp", "ipxe.efi, 7 bytes in 0.00 s") in events
+    assert events.count(("tftp", "why")) == 2
+    assert scene.recorder.counts[Phase.TFTP] == 1
