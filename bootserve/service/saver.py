@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Saver:
         self._log = log
         self._newest: Snapshot | None = None
         self._wake = asyncio.Event()
+        self._writing = threading.Lock()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Have ``snapshot`` written soon."""
@@ -62,13 +64,20 @@ class Saver:
 
     async def save(self) -> None:
         """Write the newest snapshot now, if it is not written yet."""
-        snapshot, self._newest = self._newest, None
-        if snapshot is None:
-            return
-        saved = SavedState(
-            snapshot.revision, snapshot.state, snapshot.generations, snapshot.site_id
-        )
         try:
-            await asyncio.to_thread(save_state, self._path, saved)
+            await asyncio.to_thread(self._write)
         except BootserveError as error:
             self._log.error("snapshot not saved", error=str(error))
+
+    def _write(self) -> None:
+        # a write goes on in its thread when its task is cancelled: the next one waits for it here,
+        # so that an older snapshot never takes a newer one's place
+        with self._writing:
+            snapshot, self._newest = self._newest, None
+            if snapshot is not None:
+                save_state(
+                    self._path,
+                    SavedState(
+                        snapshot.revision, snapshot.state, snapshot.generations, snapshot.site_id
+                    ),
+                )

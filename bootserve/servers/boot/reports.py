@@ -75,10 +75,7 @@ class ReportDesk:
         active = await self.authenticate(request, bind=True)
         if active.reports >= MAX_REPORTS:
             return web.Response(status=429, text="too many reports of one boot\n")
-        body = await request.content.read(MAX_BODY + 1)
-        if len(body) > MAX_BODY:
-            raise InvalidInput(f"a report's text is at most {MAX_BODY} bytes")
-        self._recorder.reported(active, _parse_report(active, request, body))
+        self._recorder.reported(active, _parse_report(active, request, await _body(request)))
         return web.Response(status=202)
 
     async def seed(self, request: web.Request) -> web.Response:
@@ -86,6 +83,15 @@ class ReportDesk:
         active = await self.authenticate(request, bind=False)
         text = seed_file(request.match_info["file"], self._current.snapshot, active.boot)
         return web.Response(text=text, headers={"Cache-Control": "no-store"})
+
+
+async def _body(request: web.Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise InvalidInput(f"a report's text is at most {MAX_BODY} bytes")
+    return bytes(body)
 
 
 def _parse_report(active: ActiveBoot, request: web.Request, body: bytes) -> ReportRecord:
