@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -77,6 +78,8 @@ async def _serve(settings: Settings, log: Any) -> int:
         parts = await asyncio.to_thread(wire, settings, kept, log)
         stack.callback(parts.sql.close)
         await _start(parts, kept, log, stack)
+        gc.collect()
+        gc.freeze()  # what was loaded at start stays: collections need not walk it
         snapshot = parts.current.snapshot
         log.info(
             "ready",

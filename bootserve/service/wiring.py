@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
 
     def published(snapshot: Snapshot) -> None:
         minter.forget_all_but(snapshot.by_mac.keys())
+        gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         saver.publish(snapshot)
         log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
 
