@@ -76,6 +76,7 @@ class NodeServer:
     break_off_at: list[int] = field(default_factory=list)
     flip_byte: bool = False
     stall: bool = False
+    deaf: bool = False
     reports: list[Report] = field(default_factory=list)
     ranges: list[int] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
@@ -143,6 +144,8 @@ def _handler(server: NodeServer) -> type[BaseHTTPRequestHandler]:
             query = dict(parse_qsl(url.query))
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
             boot = url.path.removeprefix("/report/")
+            if server.deaf:
+                time.sleep(45)
             server.reports.append(Report(query.get("phase", ""), query, token, detail, boot))
             self.send_response(server.report_status)
             self.send_header("Content-Length", "0")

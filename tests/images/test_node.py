@@ -42,7 +42,8 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     assert "still here" in guest.run("echo still here")
     node_server.start()
     up = node_server.wait_for("up", 90)
-    assert node_server.phases() == HEALTHY
+    # a report that a busy machine was late with may come after the next one
+    assert sorted(node_server.phases()) == sorted(HEALTHY)
     wanted = {"phase": "up", "generation": "demo@7", "root": root, "uptime": up.query["uptime"]}
     assert up.query == wanted
     assert {report.boot for report in node_server.reports} == {"a-boot"}
@@ -106,6 +107,16 @@ def test_a_server_that_stands_still_is_given_up(
     node_server.stall = False
     node_server.wait_for("mounted", 60)
     assert node_server.ranges == [0, 5_000_000]
+
+
+def test_a_server_that_does_not_answer_reports_does_not_delay_the_boot(
+    node_server: NodeServer, start_guest: StartGuest
+) -> None:
+    node_server.deaf = True
+    guest = start_guest()
+    mounted = guest.expect(r"root mounted after [0-9.]+ s", 90)
+    # one report alone would take 30 s if it were waited for
+    assert float(mounted.split()[3]) < 30
 
 
 @pytest.mark.parametrize(
