@@ -187,6 +187,19 @@ def test_a_stall_says_nothing_more(lab: Lab, client: Namespace, tmp_path: Path) 
     damage.off()
 
 
+def test_a_stall_ends_with_its_rule(lab: Lab, client: Namespace, tmp_path: Path) -> None:
+    damage = lab.corrupt_http("^/root$", offset=150_000, damage="stall")
+    before = len(damage.damaged)
+    argv = ["curl", "-sS", "--max-time", "20", "-o", str(tmp_path / "got"), f"{URL}/root"]
+    with (tmp_path / "log").open("wb") as log:
+        stalled = client.spawn(argv, log=log)
+    damage.wait_damage(count=before + 1, timeout=5)
+    assert stalled.poll() is None
+    damage.off()
+    assert stalled.wait(5) in (18, 56)  # the connection was cut
+    assert (tmp_path / "got").read_bytes() == DATA[:150_000]
+
+
 def test_a_server_that_is_away_is_a_refused_connection(tmp_path: Path) -> None:
     with Lab.create() as other:
         other.corrupt_http("x", offset=0)

@@ -99,10 +99,12 @@ class Relay:
         self._upstream = upstream
         self._rule: Rule | None = None
         self._left = 0
-        self._stalled = asyncio.Event()  # never set: a stalled response waits for its client to go
+        self._released = asyncio.Event()
 
     def set_rule(self, rule: Rule | None) -> None:
-        """Use ``rule`` for responses that begin from now on."""
+        """Use ``rule`` for responses that begin from now on, and cut those that stand still."""
+        self._released.set()
+        self._released = asyncio.Event()
         self._rule = rule
         self._left = rule.times if rule else 0
 
@@ -206,7 +208,7 @@ class Relay:
         sink.write(data[:index])
         await sink.drain()
         if rule.damage == "stall":
-            await self._stalled.wait()
+            await self._released.wait()
         raise _Cut
 
 
