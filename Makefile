@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# namespaces, mounts and low ports need root
+ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
 .PHONY: help setup packages demo test check bench golden lock clean
 
@@ -21,10 +23,10 @@ $(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages
 	@touch $@
 
 demo: setup ## boot real VMs through bootserve from pinned generations, and prove what is promised
-	$(BIN)/python -m vm_harness.demo
+	$(ASROOT) $(BIN)/python -m vm_harness.demo
 
 test: setup check ## run every test (under 9 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 25
+	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -32,7 +34,7 @@ check: setup ## format, lint and types
 	$(BIN)/mypy
 
 bench: setup ## measure, in ratios of one run
-	$(BIN)/python -m bench
+	$(ASROOT) $(BIN)/python -m bench
 
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/python -m venv build/lock
