@@ -26,7 +26,7 @@ demo: setup ## boot real VMs through bootserve from pinned generations, and prov
 	$(ASROOT) $(BIN)/python -m vm_harness.demo
 
 test: setup check ## run every test (under 9 minutes on two cores)
-	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 25
+	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist worksteal --durations 25
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .
