@@ -98,6 +98,24 @@ def test_another_machine_on_the_segment_does_not_get_a_nodes_boot(
     assert boots(admin, "there") == []
 
 
+def test_a_preview_is_for_whoever_asks_and_mints_nothing(client: Namespace, admin: Admin) -> None:
+    admin.call("PUT", "/roles/compute", image="web", kernel_args="secret=1")
+    before = len(boots(admin))
+    own = curl(client, f"/boot/{MAC}.ipxe?preview=1").text
+    assert "secret=1" in own
+    assert " bootserve.boot=preview " in own
+    assert len(boots(admin)) == before
+    others = curl(client, f"/boot/{OTHER}.ipxe?preview=1")
+    assert (others.status, "secret" in others.text) == (200, False)
+    assert f"bootserve.root={DIGEST}" in others.text
+    assert curl(client, f"/boot/{OTHER}.ipxe", "--head").status == 403
+    assert curl(client, f"/boot/{OTHER}.ipxe?preview=0").status == 403
+    assert boots(admin, "there") == []
+    assert curl(client, "/boot/52-54-00-ee-ee-ef.ipxe?preview=1").status == 404
+    assert admin.call("GET", "/discovered")["machines"] == []
+    admin.call("PUT", "/roles/compute", image="web", kernel_args="")
+
+
 def test_a_changed_pin_is_in_the_next_script_whole(client: Namespace, admin: Admin) -> None:
     one = script_of(client)
     admin.call("PUT", "/pins", scope="node/here", generation="web@2")

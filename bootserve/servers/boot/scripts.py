@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 from aiohttp import web
@@ -52,18 +53,25 @@ class ScriptDesk:
         self._network = network.network
         self._neighbour = neighbour
 
-    def script(self, mac: Mac, address: str, said: dict[str, str], *, mint: bool) -> str:
+    def script(
+        self, mac: Mac, address: str, said: dict[str, str], *, mint: bool, preview: bool = False
+    ) -> str:
         """Return the script for ``mac``, asked for from ``address``.
 
         ``said`` is what the machine told of itself in the query. Only with ``mint`` is a boot made
-        and anything recorded. Raises NotFound for an unknown machine under policy ignore, Refused
-        for a requester that is not the node.
+        and anything recorded. A ``preview``, which bears no boot's id, is for whoever asks. Raises
+        NotFound for an unknown machine under policy ignore, Refused for a requester that is not
+        the node.
         """
         snapshot = self._current.snapshot
         plan = snapshot.plan(mac)
         if plan is None:
             return self._stranger(mac, said, record=mint)
-        self._check_requester(plan, address)
+        if not preview:
+            self._check_requester(plan, address)
+        elif not self._is_node(plan, address):
+            # An admin's probe may see the digests, but not what is told to the node alone.
+            plan = replace(plan, kernel_args="")
         line = BootLine("preview", mac, self._http_base)
         generation = plan.resolution.generation
         if not mint or plan.resolution.action is not Action.BOOT or generation is None:
@@ -96,11 +104,15 @@ class ScriptDesk:
         return text
 
     def _check_requester(self, plan: NodePlan, address: str) -> None:
-        if IPv4Address(address) not in self._network:
-            return
-        seen = self._neighbour(address)
-        if seen is not None and seen not in plan.node.macs:
+        if not self._is_node(plan, address):
+            seen = self._neighbour(address)
             raise Refused(f"{address} has MAC {seen}, which is not node {plan.node.name}'s")
+
+    def _is_node(self, plan: NodePlan, address: str) -> bool:
+        """Whether nothing speaks against that ``address`` is the node's."""
+        if IPv4Address(address) not in self._network:
+            return True
+        return self._neighbour(address) in (None, *plan.node.macs)
 
     def _stranger(self, mac: Mac, said: dict[str, str], *, record: bool) -> str:
         if self._unknown is UnknownPolicy.IGNORE:
@@ -118,14 +130,19 @@ def _printable(text: str) -> str:
 
 
 def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
-    """Return the script's routes; HEAD shows what GET would answer and mints nothing."""
+    """Return the script's routes.
+
+    ``GET …?preview=1`` shows what GET would answer, HEAD its headers; neither mints a boot.
+    """
 
     async def serve(request: web.Request) -> web.Response:
+        preview = request.query.get("preview") == "1"
         text = desk.script(
             parse_mac(request.match_info["mac"]),
             request.remote or "",
             dict(request.query),
-            mint=request.method == "GET",
+            mint=request.method == "GET" and not preview,
+            preview=preview,
         )
         headers = {"Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/plain", headers=headers)
