@@ -22,11 +22,13 @@ from bootserve.cli.options import (
     NodeArg,
     RackOption,
     RoleOption,
+    ShapeOption,
     labels_of,
 )
 from bootserve.cli.output import Output, local_time
 from bootserve.cli.session import Session
 from bootserve.model.names import parse_mac
+from bootserve.model.shape import ShapeSetting
 from bootserve.servers.admin.schemas import CommitOut, NodeList, NodeOut
 from bootserve.servers.admin.schemas_seen import DiscoveredList
 
@@ -49,6 +51,7 @@ def add_commands(app: typer.Typer) -> None:
         "set",
         "bootserve node set r12-n01 --kernel-args 'console=ttyS1 hugepages=1024'",
         "bootserve node set r12-n01 --boot local -m 'vendor firmware update'",
+        "bootserve node set r12-n01 --shape binl --nbp snponly.efi",
     )(change)
     command(node, "list", "bootserve node list --rack r12")(list_nodes)
     command(node, "show", "bootserve node show r12-n01")(show)
@@ -75,6 +78,7 @@ def add(
     image: ImageOption = None,
     kernel_args: KernelArgsOption = None,
     nbp: NbpOption = None,
+    shape: ShapeOption = None,
     label: LabelOption = None,
     boot: BootOption = None,
     message: MessageOption = "",
@@ -91,6 +95,7 @@ def add(
         image=image,
         kernel_args=kernel_args,
         nbp=nbp,
+        shape=shape,
         labels=labels_of(label),
         boot=boot,
         message=message,
@@ -110,6 +115,7 @@ def change(
     image: ImageOption = None,
     kernel_args: KernelArgsOption = None,
     nbp: NbpOption = None,
+    shape: ShapeOption = None,
     label: LabelOption = None,
     boot: BootOption = None,
     message: MessageOption = "",
@@ -123,6 +129,7 @@ def change(
         image=image,
         kernel_args=kernel_args,
         nbp=nbp,
+        shape=shape,
         labels=labels_of(label),
         boot=boot,
     )
@@ -187,6 +194,7 @@ def _details(out: Output, node: NodeOut) -> None:
         ("Boots from", node.boot),
         ("Kernel arguments", node.kernel_args),
         ("NBP", node.nbp),
+        ("Offer shape", "" if node.shape is ShapeSetting.AUTO else node.shape),
         ("Labels", "\n".join(f"{key}={value}" for key, value in node.labels.items())),
         ("Next boot", f"{next_boot(node)}: {node.reason}"),
     ]

@@ -9,6 +9,7 @@ import typer
 from bootserve.cli import complete
 from bootserve.model.desired import BootFrom
 from bootserve.model.names import Arch
+from bootserve.model.shape import ShapeSetting
 
 __all__ = [
     "ArchOption",
@@ -27,6 +28,7 @@ __all__ = [
     "ReasonOption",
     "RoleArg",
     "RoleOption",
+    "ShapeOption",
     "labels_of",
     "reason",
 ]
@@ -110,6 +112,13 @@ NbpOption = Annotated[
         "--nbp",
         metavar="FILE",
         help="Another boot program from nbp_dir: snponly.efi; '' goes back to the default.",
+    ),
+]
+ShapeOption = Annotated[
+    ShapeSetting | None,
+    typer.Option(
+        "--shape",
+        help="Shape of the offer to its UEFI PXE firmware: auto finds out which one works.",
     ),
 ]
 LabelOption = Annotated[

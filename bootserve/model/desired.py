@@ -10,6 +10,7 @@ from enum import StrEnum
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Arch, Mac, check_name
+from bootserve.model.shape import ShapeSetting
 
 __all__ = [
     "BootFrom",
@@ -66,7 +67,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine. ``image`` overrides its role's image; ``nbp`` overrides the NBP's file name."""
+    """One machine.
+
+    ``image`` overrides its role's image; ``nbp`` overrides the NBP's file name, ``shape`` what the
+    server would choose for its UEFI PXE firmware.
+    """
 
     name: str
     macs: tuple[Mac, ...]
@@ -78,6 +83,7 @@ class Node:
     boot: BootFrom = BootFrom.NETWORK
     nbp: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    shape: ShapeSetting = ShapeSetting.AUTO
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
 from bootserve.model.names import Mac
+from bootserve.model.shape import ShapeSetting
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
@@ -182,7 +183,11 @@ def _dhcp(
 
     def lookup(mac: Mac) -> OfferTarget | None:
         plan = current.snapshot.plan(mac)
-        return None if plan is None else OfferTarget(plan.node.name, nbp=plan.node.nbp)
+        if plan is None:
+            return None
+        node = plan.node
+        shape = "" if node.shape is ShapeSetting.AUTO else node.shape.value
+        return OfferTarget(node.name, nbp=node.nbp, shape=shape)
 
     return DhcpServer(
         interface=settings.interface,

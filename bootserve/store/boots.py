@@ -12,6 +12,7 @@ from bootserve.errors import NotFound
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Mac
+from bootserve.model.shape import SHAPES, LearnedShape
 from bootserve.store import tables
 from bootserve.store.boots_apply import applied_sequence, apply_records
 from bootserve.store.database import Database
@@ -155,6 +156,14 @@ class BootStore:
         query = select(t).order_by(t.c.last_seen.desc(), t.c.mac)
         with self._database.read() as connection:
             return [_machine(row) for row in connection.execute(query)]
+
+    def shapes(self) -> Sequence[LearnedShape]:
+        """Return the offer shapes that were learned, by MAC."""
+        t = tables.offer_shape
+        query = select(t).where(t.c.shape.in_(SHAPES)).order_by(t.c.mac)
+        with self._database.read() as connection:
+            rows = connection.execute(query)
+            return [LearnedShape(row.mac, row.shape, row.at) for row in rows]
 
     def forget_discovered(self, mac: Mac) -> None:
         """Drop a discovered machine, say because it is a node now; raises NotFound."""

@@ -17,6 +17,7 @@ from bootserve.store.records import (
     JournalRecord,
     PhaseRecord,
     ReportRecord,
+    ShapeRecord,
     TokenRecord,
     first_line,
 )
@@ -63,6 +64,7 @@ class _Batch:
         self._tokens: dict[str, Row] = {}
         self._reports: list[Row] = []
         self._discovered: dict[str, Row] = {}
+        self._shapes: dict[str, Row] = {}
         self._gaps: list[Row] = []
 
     def add(self, sequence: int, record: JournalRecord) -> None:
@@ -80,6 +82,9 @@ class _Batch:
                 self._add_report(place, record)
             case DiscoveredRecord():
                 self._add_discovered(record)
+            case ShapeRecord():
+                row = {"mac": record.mac, "shape": record.shape, "at": record.at}
+                self._shapes[record.mac] = row
             case GapRecord():
                 self._add_gap(place, record)
 
@@ -155,6 +160,7 @@ class _Batch:
         _insert_new(connection, tables.journal_gap, self._gaps)
         _merge_phases(connection, list(self._phases.values()))
         _merge_discovered(connection, list(self._discovered.values()))
+        _merge_shapes(connection, list(self._shapes.values()))
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:
@@ -195,3 +201,19 @@ def _merge_discovered(connection: Connection, rows: list[Row]) -> None:
         **{name: _kept_or(t, given, name) for name in words},
     }
     connection.execute(statement.on_conflict_do_update(index_elements=["mac"], set_=changes), rows)
+
+
+def _merge_shapes(connection: Connection, rows: list[Row]) -> None:
+    if not rows:
+        return
+    t = tables.offer_shape
+    statement = upsert(connection, t)
+    given = statement.excluded
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["mac"],
+            set_={"shape": given.shape, "at": given.at},
+            where=given.at >= t.c.at,  # another server may have learned later
+        ),
+        rows,
+    )

@@ -21,6 +21,7 @@ from bootserve.model.desired import (
 )
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Arch, Mac
+from bootserve.model.shape import ShapeSetting
 from bootserve.store import tables
 
 __all__ = ["TEMPORAL", "Temporal", "Value", "changed_rows", "state_from_rows"]
@@ -57,6 +58,7 @@ def _node_rows(node: Node) -> Iterator[tuple[Value, ...]]:
         str(node.boot),
         node.nbp,
         labels,
+        str(node.shape),
     )
 
 
@@ -81,7 +83,7 @@ TEMPORAL: tuple[Temporal, ...] = (
     Temporal(
         tables.node,
         ("name",),
-        ("name", "rack", "role", "arch", "image", "kernel_args", "boot", "nbp", "labels"),
+        ("name", "rack", "role", "arch", "image", "kernel_args", "boot", "nbp", "labels", "shape"),
         lambda state: state.nodes,
         _node_rows,
     ),
@@ -146,8 +148,10 @@ def _nodes(rows: Rows, mac_rows: Rows) -> dict[str, Node]:
     macs = _macs_by_node(mac_rows)
     arches, boots = Arch.__members__.values(), BootFrom.__members__.values()
     arch_of, boot_of = {str(a): a for a in arches}, {str(b): b for b in boots}
+    # a file saved before there were shapes has rows without one
+    shape_of = {str(s): s for s in ShapeSetting}
     nodes = {}
-    for name, rack, role, arch, image, kernel_args, boot, nbp, labels in sorted(rows):
+    for name, rack, role, arch, image, kernel_args, boot, nbp, labels, *rest in sorted(rows):
         nodes[name] = Node(
             name=name,
             macs=tuple(macs.get(name, ())),
@@ -159,6 +163,7 @@ def _nodes(rows: Rows, mac_rows: Rows) -> dict[str, Node]:
             boot=boot_of[boot],
             nbp=nbp,
             labels=() if labels == "[]" else tuple((k, v) for k, v in json.loads(labels)),
+            shape=shape_of[rest[0] if rest else "auto"],
         )
     return nodes
 

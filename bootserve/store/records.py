@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from bootserve.errors import InvalidInput
 from bootserve.model.boot import Boot, Phase
 from bootserve.model.generation import GenerationRef
+from bootserve.model.shape import SHAPES
 
 __all__ = [
     "MAX_DETAIL",
@@ -24,6 +25,7 @@ __all__ = [
     "JournalRecord",
     "PhaseRecord",
     "ReportRecord",
+    "ShapeRecord",
     "TokenRecord",
     "first_line",
     "record_from_dict",
@@ -132,6 +134,17 @@ class DiscoveredRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapeRecord:
+    """A shape of offer worked for a node's NIC after the other had not (``pxe10``, ``binl``)."""
+
+    kind: ClassVar[str] = "shape"
+    mac: str
+    node: str
+    shape: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class GapRecord:
     """``count`` records were lost between ``first_at`` and ``last_at``."""
 
@@ -141,7 +154,15 @@ class GapRecord:
     last_at: float
 
 
-JournalRecord = BootRecord | PhaseRecord | TokenRecord | ReportRecord | DiscoveredRecord | GapRecord
+JournalRecord = (
+    BootRecord
+    | PhaseRecord
+    | TokenRecord
+    | ReportRecord
+    | DiscoveredRecord
+    | ShapeRecord
+    | GapRecord
+)
 
 _TYPES: Mapping[str, type[Any]] = {
     kind.kind: kind
@@ -151,11 +172,13 @@ _TYPES: Mapping[str, type[Any]] = {
         TokenRecord,
         ReportRecord,
         DiscoveredRecord,
+        ShapeRecord,
         GapRecord,
     )
 }
 _NAMES = {kind: tuple(f.name for f in dataclasses.fields(_TYPES[kind])) for kind in _TYPES}
 _PHASES = frozenset(Phase)
+_SHAPES = frozenset(SHAPES)
 
 
 def record_to_dict(record: JournalRecord) -> dict[str, Any]:
@@ -216,7 +239,7 @@ def record_from_dict(data: Any) -> JournalRecord:
     Fields that this version does not know are left out, so that a journal written by a later
     version can be read; characters that no database takes become ``?``, and a time that is no
     number 0. Raises InvalidInput for an unknown kind, a missing or ill-typed field, and a phase
-    that does not exist.
+    or shape that does not exist.
     """
     known = _TYPES.get(str(data.get("kind"))) if isinstance(data, dict) else None
     if known is None:
@@ -227,6 +250,8 @@ def record_from_dict(data: Any) -> JournalRecord:
         }
         if values.get("phase", Phase.UP) not in _PHASES:
             raise InvalidInput(f"a journal record names no phase: {values['phase'][:40]!r}")
+        if values.get("shape", "pxe10") not in _SHAPES:
+            raise InvalidInput(f"a journal record names no shape: {values['shape'][:40]!r}")
         record: JournalRecord = known(**values)
     except TypeError:
         raise InvalidInput(

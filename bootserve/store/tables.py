@@ -33,6 +33,7 @@ __all__ = [
     "journal_gap",
     "node",
     "node_mac",
+    "offer_shape",
     "pin",
     "rack",
     "report",
@@ -88,6 +89,7 @@ node = _temporal(
     Column("boot", Text, nullable=False),
     Column("nbp", Text, nullable=False),
     Column("labels", Text, nullable=False),
+    Column("shape", Text, nullable=False, server_default="auto"),
     unique=("name",),
 )
 
@@ -198,6 +200,15 @@ discovered = Table(
     Column("serial", Text, nullable=False, server_default=""),
     Column("manufacturer", Text, nullable=False, server_default=""),
     Column("product", Text, nullable=False, server_default=""),
+)
+
+# What worked for a node's NIC after the other shape had not; the learned ones alone are here.
+offer_shape = Table(
+    "offer_shape",
+    METADATA,
+    Column("mac", Text, primary_key=True),
+    Column("shape", Text, nullable=False),
+    Column("at", Float, nullable=False),
 )
 
 journal_applied = Table(

@@ -32,6 +32,7 @@ def test_a_node_from_beginning_to_end(cli: Cli) -> None:
     shown = cli("node", "show", "n1").out
     assert f"MAC               {MAC}1\n                  {MAC}2\n" in shown
     assert "Next boot         hold: no pin for image web applies to it\n" in shown
+    assert "Offer shape" not in shown
     cli("node", "set", "n1", "--boot", "local", "--image", "db", "--mac", MAC + "3")
     node = cli.json("node", "show", "n1")
     assert (node["boot"], node["image"], node["macs"]) == ("local", "db", [MAC + "3"])
@@ -39,6 +40,11 @@ def test_a_node_from_beginning_to_end(cli: Cli) -> None:
     cli("node", "set", "n1", "--image", "", "--label", "", "--nbp", "", "--kernel-args", "")
     node = cli.json("node", "show", "n1")
     assert (node["image"], node["labels"], node["nbp"], node["kernel_args"]) == ("", {}, "", "")
+    assert node["shape"] == "auto"
+    cli("node", "set", "n1", "--shape", "binl")
+    assert cli.json("node", "show", "n1")["shape"] == "binl"
+    assert "Offer shape   binl\n" in cli("node", "show", "n1").out
+    assert "'oval'" in cli("node", "set", "n1", "--shape", "oval", code=2).err
     assert node["boot"] == "local"
     assert cli("node", "rm", "n1", "-m", "sold").out.startswith("Node n1 is removed; revision ")
     missing = cli("node", "show", "n1", code=1)

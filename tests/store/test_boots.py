@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bootserve.errors import NotFound
 from bootserve.model.boot import Boot, Phase, PhaseSeen
 from bootserve.model.generation import GenerationRef
+from bootserve.model.shape import LearnedShape
 from bootserve.store import tables
 from bootserve.store.boots import BootHistory, BootStore
 from bootserve.store.database import Database, sqlite_url
@@ -23,6 +24,7 @@ from bootserve.store.records import (
     JournalRecord,
     PhaseRecord,
     ReportRecord,
+    ShapeRecord,
     TokenRecord,
 )
 
@@ -145,8 +147,10 @@ RECORDS: list[tuple[int, JournalRecord]] = list(
             TokenRecord("b1", "1" * 64, 5.0),
             DiscoveredRecord(OTHER, 6.0, "x64"),
             GapRecord(5, 7.0, 8.0),
+            ShapeRecord(MAC, "n1", "binl", 8.5),
             DiscoveredRecord(OTHER, 9.0, serial="S1"),
             boot(2),
+            ShapeRecord(MAC, "n1", "pxe10", 9.5),
         ],
         1,
     )
@@ -160,22 +164,23 @@ def contents(store: BootStore) -> tuple[object, ...]:
         list(store.reports("b1")),
         list(store.gaps()),
         list(store.discovered()),
+        store.shapes(),
     )
 
 
 def test_applying_again_in_whatever_batches_never_doubles_or_loses(
     tmp_path: Path, store: BootStore
 ) -> None:
-    store.apply(RECORDS, 9)
+    store.apply(RECORDS, 11)
     whole = contents(store)
-    store.apply(RECORDS, 9)
-    store.apply(RECORDS[3:], 9)
+    store.apply(RECORDS, 11)
+    store.apply(RECORDS[3:], 11)
     store.apply([], 5)
     assert contents(store) == whole
     for size in (1, 2, 4):
         database = Database.open(sqlite_url(tmp_path / f"{size}.sqlite"))
         other = BootStore(database, "j1", max_discovered=3)
-        for start in range(0, 9, size):
+        for start in range(0, 11, size):
             overlapping = RECORDS[max(0, start - 2) : start + size]
             other.apply(overlapping, overlapping[-1][0])
         assert contents(other) == whole
@@ -243,6 +248,12 @@ def test_a_discovered_machine_can_be_forgotten(store: BootStore) -> None:
     assert [found.machine.mac for found in store.discovered()] == [OTHER]
     with pytest.raises(NotFound, match=MAC):
         store.forget_discovered(MAC)
+
+
+def test_of_the_shapes_learned_for_a_nic_the_latest_counts(store: BootStore) -> None:
+    put(store, ShapeRecord(OTHER, "n2", "binl", 5.0), ShapeRecord(MAC, "n1", "binl", 3.0))
+    put(store, ShapeRecord(MAC, "n1", "pxe10", 4.0), ShapeRecord(OTHER, "n2", "pxe10", 1.0))
+    assert store.shapes() == [LearnedShape(MAC, "pxe10", 4.0), LearnedShape(OTHER, "binl", 5.0)]
 
 
 APPLIER = """

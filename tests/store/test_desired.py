@@ -25,6 +25,7 @@ from bootserve.model.desired import (
 )
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Arch
+from bootserve.model.shape import ShapeSetting
 from bootserve.store import tables
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
@@ -66,6 +67,7 @@ def states(draw: st.DrawFn) -> DesiredState:
             boot=draw(st.sampled_from(BootFrom)),
             nbp=draw(words),
             labels=tuple(draw(st.lists(st.tuples(words, words), max_size=2))),
+            shape=draw(st.sampled_from(ShapeSetting)),
         )
         for name in draw(st.sets(st.sampled_from(NAMES)))
     ]

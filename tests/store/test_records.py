@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bootserve.errors import InvalidInput
 from bootserve.model.boot import Boot, Phase
 from bootserve.model.generation import GenerationRef
+from bootserve.model.shape import SHAPES
 from bootserve.store.journal_line import decode_line, decode_record, encode_line
 from bootserve.store.records import (
     MAX_DETAIL,
@@ -18,6 +19,7 @@ from bootserve.store.records import (
     JournalRecord,
     PhaseRecord,
     ReportRecord,
+    ShapeRecord,
     TokenRecord,
     record_from_dict,
     record_to_dict,
@@ -43,6 +45,7 @@ records: st.SearchStrategy[JournalRecord] = st.one_of(
     st.builds(TokenRecord, words, words, times),
     st.builds(ReportRecord, words, phases, times, words, words, times, words),
     st.builds(DiscoveredRecord, words, times, words, words, words, words, words, words),
+    st.builds(ShapeRecord, words, words, st.sampled_from(SHAPES), times),
     st.builds(GapRecord, st.integers(1, 1 << 40), times, times),
 )
 
@@ -114,6 +117,7 @@ def test_a_time_that_is_no_number_becomes_zero(said: float) -> None:
         {"kind": "phase", "boot": "b1", "phase": "up"},
         PHASE | {"phase": "lunch"},
         PHASE | {"phase": 3},
+        {"kind": "shape", "mac": "m", "node": "n", "shape": "oval", "at": 1.0},
         PHASE | {"boot": None},
         PHASE | {"at": "soon"},
         PHASE | {"at": 10**400},

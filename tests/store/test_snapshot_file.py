@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bootserve.model.desired import (
 )
 from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest
 from bootserve.model.names import Arch
+from bootserve.model.shape import ShapeSetting
 from bootserve.store.snapshot_file import SavedState, load_state, save_state
 
 MANIFEST = Manifest(
@@ -54,6 +56,7 @@ SAVED = SavedState(
                 boot=BootFrom.LOCAL,
                 nbp="snponly.efi",
                 labels=(("z", "1"), ("a", "2")),
+                shape=ShapeSetting.BINL,
             ),
             "n2": Node("n2", ()),
         },
@@ -77,6 +80,20 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_state(tmp_path / name, SAVED)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_saved_before_nodes_had_a_shape(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    save_state(path, SAVED)
+    data = json.loads(path.read_bytes().partition(b"\n")[2])
+    data["state"]["node"] = [row[:9] for row in data["state"]["node"]]
+    body = json.dumps(data).encode()
+    digest = hashlib.sha256(body).hexdigest().encode()
+    path.write_bytes(b"bootserve-state-1 " + digest + b"\n" + body)
+    loaded = load_state(path)
+    assert loaded is not None
+    assert loaded.state.nodes["n1"].shape is ShapeSetting.AUTO
+    assert loaded.state.nodes["n1"].nbp == "snponly.efi"
 
 
 def test_no_file_is_no_state(tmp_path: Path) -> None:

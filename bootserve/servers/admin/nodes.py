@@ -42,6 +42,7 @@ def node_out(plan: NodePlan) -> NodeOut:
         boot=node.boot,
         nbp=node.nbp,
         labels=dict(node.labels),
+        shape=node.shape,
         action=resolution.action.value,
         generation=str(resolution.generation.ref) if resolution.generation else "",
         reason=resolution.reason,
@@ -54,7 +55,7 @@ def node_of(body: NodeBody) -> Node:
 
 
 def _checked(node: Node, fields: dict[str, Any]) -> Node:
-    changes: dict[str, Any] = {k: fields[k] for k in ("arch", "boot") if k in fields}
+    changes: dict[str, Any] = {k: fields[k] for k in ("arch", "boot", "shape") if k in fields}
     for name in ("rack", "role", "image"):
         if name in fields:
             changes[name] = check_name(fields[name], f"{name} name") if fields[name] else ""

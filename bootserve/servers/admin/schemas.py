@@ -11,6 +11,7 @@ from pydantic import Field
 
 from bootserve.model.desired import BootFrom
 from bootserve.model.names import Arch
+from bootserve.model.shape import ShapeSetting
 from bootserve.servers.admin.routing import Answer, Query, Request
 
 __all__ = [
@@ -69,6 +70,7 @@ class NodeBody(Change):
     boot: BootFrom = BootFrom.NETWORK
     nbp: str = Field(default="", max_length=127)
     labels: dict[str, str] = {}
+    shape: ShapeSetting = ShapeSetting.AUTO
 
 
 class NodePatch(Change):
@@ -83,6 +85,7 @@ class NodePatch(Change):
     boot: BootFrom | None = None
     nbp: str | None = Field(default=None, max_length=127)
     labels: dict[str, str] | None = None
+    shape: ShapeSetting | None = None
 
 
 class AdoptBody(Change):
@@ -106,6 +109,7 @@ class NodeOut(Answer):
     boot: BootFrom
     nbp: str
     labels: dict[str, str]
+    shape: ShapeSetting
     action: str
     generation: str
     reason: str
