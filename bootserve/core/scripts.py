@@ -7,20 +7,23 @@ rather than at a node's boot. Every script works on iPXE from 2019.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, TemplateSyntaxError
 
+from bootserve.core.forms import MARKS, Form, only_prints
 from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan, Snapshot, machine_id
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import Generation
 from bootserve.model.names import Mac
 
-__all__ = ["TEMPLATES", "BootLine", "ScriptRenderer", "kernel_cmdline", "script_url"]
+__all__ = ["TEMPLATES", "BootLine", "ScriptRenderer", "script_url"]
 
 TEMPLATES = ("node", "hold", "unresolvable", "discovery", "local")
 """The templates' names; each is a file ``NAME.ipxe.j2``."""
@@ -28,6 +31,9 @@ TEMPLATES = ("node", "hold", "unresolvable", "discovery", "local")
 ATTEMPTS = 5
 HOLD_SECONDS = 30
 PREVIEW_BOOT_ID = "preview"
+MAX_FORMS = 1000
+BOOT_NAMES = frozenset({"node", "boot_id", "cmdline", "script_url"})
+"""The names of the node template whose values differ from boot to boot under one revision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,19 @@ class BootLine:
     boot_id: str
     mac: Mac
     http_base: str
+
+
+class _Who(NamedTuple):
+    """What of a boot's script differs from boot to boot, in the order of MARKS."""
+
+    node: str
+    boot_id: str
+    mac: str
+    kernel_args: str
+    machine_id: str
+
+
+_FormKey = tuple[str, int, int, str, tuple[int, ...], bool]
 
 
 def script_url(http_base: str, mac: Mac) -> str:
@@ -80,6 +99,8 @@ class ScriptRenderer:
                     f"{name}.ipxe.j2, line {error.lineno}: {error.message}"
                 ) from None
         self._check()
+        self._formable = only_prints(environment, sources["node"], BOOT_NAMES)
+        self._forms: dict[_FormKey, Form] = {}
 
     def _check(self) -> None:
         base = "http://192.0.2.1:8080"
@@ -128,19 +149,62 @@ class ScriptRenderer:
         resolution = plan.resolution
         if resolution.action is not Action.BOOT or resolution.generation is None:
             return self._held(resolution.action.value, plan, line, resolution.reason)
-        manifest = resolution.generation.manifest
-        artifacts = f"{line.http_base}/artifacts/sha256/"
+        return self.boot(snapshot, plan, resolution.generation, line)
+
+    def boot(
+        self, snapshot: Snapshot, plan: NodePlan, generation: Generation, line: BootLine
+    ) -> str:
+        """Return the script that boots the node of ``plan`` from ``generation``."""
+        who = _Who(
+            plan.node.name,
+            line.boot_id,
+            line.mac.replace(":", "-"),
+            plan.kernel_args,
+            machine_id(snapshot.site_id, plan.node.name),
+        )
+        pauses = _pauses(line.mac)
+        if not self._formable:
+            return self._boot(snapshot, generation, line.http_base, who, pauses)
+        key = (
+            generation.digest,
+            generation.ref.number,
+            snapshot.revision.number,
+            line.http_base,
+            pauses,
+            bool(plan.kernel_args),
+        )
+        form = self._forms.get(key)
+        if form is None:
+            marked = _Who(*MARKS)
+            if not plan.kernel_args:
+                marked = marked._replace(kernel_args="")
+            form = Form(self._boot(snapshot, generation, line.http_base, marked, pauses))
+            if len(self._forms) >= MAX_FORMS:
+                self._forms.clear()
+            self._forms[key] = form
+        return form.fill(who)
+
+    def _boot(
+        self,
+        snapshot: Snapshot,
+        generation: Generation,
+        http_base: str,
+        who: _Who,
+        pauses: tuple[int, ...],
+    ) -> str:
+        manifest = generation.manifest
+        artifacts = f"{http_base}/artifacts/sha256/"
         return self._render(
             "node",
-            node=plan.node.name,
-            generation=str(resolution.generation.ref),
+            node=who.node,
+            generation=str(generation.ref),
             revision=snapshot.revision.number,
-            boot_id=line.boot_id,
+            boot_id=who.boot_id,
             kernel_url=artifacts + manifest.artifacts["kernel"].sha256,
             initrd_url=artifacts + manifest.artifacts["initrd"].sha256,
-            cmdline=kernel_cmdline(snapshot.site_id, plan, resolution.generation, line),
-            pauses=_pauses(line.mac),
-            script_url=script_url(line.http_base, line.mac),
+            cmdline=_kernel_cmdline(who, generation, http_base),
+            pauses=list(pauses),
+            script_url=script_url(http_base, who.mac),
         )
 
     def held(self, plan: NodePlan, line: BootLine, reason: str) -> str:
@@ -167,7 +231,7 @@ class ScriptRenderer:
         )
 
 
-def kernel_cmdline(site_id: str, plan: NodePlan, generation: Generation, line: BootLine) -> str:
+def _kernel_cmdline(who: _Who, generation: Generation, http_base: str) -> str:
     """Return the kernel command line of a boot, after ``kernel URL`` in the script.
 
     The generation's own arguments come first, then the role's, rack's and node's, then what the
@@ -179,30 +243,54 @@ def kernel_cmdline(site_id: str, plan: NodePlan, generation: Generation, line: B
     own = (
         "initrd=initrd panic=30",
         manifest.cmdline,
-        plan.kernel_args,
-        f"BOOTIF=01-{line.mac.replace(':', '-')}",
-        f"bootserve.server={line.http_base}",
-        f"bootserve.boot={line.boot_id}",
+        who.kernel_args,
+        f"BOOTIF=01-{who.mac}",
+        f"bootserve.server={http_base}",
+        f"bootserve.boot={who.boot_id}",
         f"bootserve.generation={generation.ref}",
         f"bootserve.root={root.sha256}",
         f"bootserve.root_size={root.size}",
         f"bootserve.root_format={manifest.root_format}",
         f"bootserve.overlay={manifest.overlay_size}",
         f"bootserve.min_memory={manifest.min_memory_mib}",
-        f"systemd.machine_id={machine_id(site_id, plan.node.name)}",
-        f"systemd.hostname={plan.node.name}",
+        f"systemd.machine_id={who.machine_id}",
+        f"systemd.hostname={who.node}",
     )
     return " ".join(part for part in own if part)
 
 
+def _spread(mac: Mac) -> int:
+    return int.from_bytes(sha256(mac.encode()).digest()[:2], "big")
+
+
+def _scaled(seconds: int, spread: int) -> int:
+    return round(seconds * (0.75 + spread / 131072))
+
+
 def _jittered(seconds: int, mac: Mac) -> int:
-    spread = int.from_bytes(sha256(mac.encode()).digest()[:2], "big") / 65536
-    return round(seconds * (0.75 + spread / 2))
+    return _scaled(seconds, _spread(mac))
 
 
-def _pauses(mac: Mac) -> list[int]:
+def _pauses_of(spread: int) -> tuple[int, ...]:
+    return tuple(max(1, _scaled(2 << attempt, spread)) for attempt in range(ATTEMPTS))
+
+
+def _steps() -> list[int]:
+    """Return the spreads at which a pause becomes longer, in order."""
+    return sorted(
+        bisect_left(range(65536), pause, key=partial(_scaled, 2 << attempt))
+        for attempt in range(ATTEMPTS)
+        for pause in range(_scaled(2 << attempt, 0) + 1, _scaled(2 << attempt, 65535) + 1)
+    )
+
+
+_STEPS = _steps()
+_ALL_PAUSES = [_pauses_of(spread) for spread in (0, *_STEPS)]
+
+
+def _pauses(mac: Mac) -> tuple[int, ...]:
     """Return the pauses after each failed attempt in seconds, growing and jittered by the MAC."""
-    return [max(1, _jittered(2 << attempt, mac)) for attempt in range(ATTEMPTS)]
+    return _ALL_PAUSES[bisect_right(_STEPS, _spread(mac))]
 
 
 def _line_of(error: TemplateError) -> int:
