@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import tomllib
-from ipaddress import IPv4Address
+from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -24,6 +25,8 @@ __all__ = ["DEFAULT_CONFIG", "Settings", "load_settings"]
 DEFAULT_CONFIG = Path("/etc/bootserve/bootserve.toml")
 NBP_DIRECTORY = Path("/usr/lib/ipxe")
 
+InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
+
 
 class Settings(BaseSettings):
     """The server's settings. Each field's description is what ``config show`` prints."""
@@ -32,14 +35,16 @@ class Settings(BaseSettings):
         env_prefix="BOOTSERVE_", extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
-    interface: str = Field(
-        default="", max_length=15, description="the provisioning interface; needed to serve"
+    interface: Annotated[tuple[InterfaceName, ...], NoDecode] = Field(
+        default=(), description="the provisioning interface, or several; needed to serve"
     )
     state_dir: Path = Field(
         default=Path("/var/lib/bootserve"), description="database, journal, artifacts, sockets"
     )
-    address: IPv4Address | None = Field(
-        default=None, description="advertised IPv4 address (default: the interface's first)"
+    address: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="advertised IPv4 address; eth2=10.0.2.1 where there are several interfaces "
+        "(default: each interface's first)",
     )
     http_port: int = Field(default=8080, ge=1, le=65535, description="boot plane HTTP, TCP")
     tftp_port: int = Field(default=69, ge=1, le=65535, description="TFTP, UDP")
@@ -78,6 +83,30 @@ class Settings(BaseSettings):
         default="auto", description="auto is text on a terminal and JSON elsewhere"
     )
 
+    @field_validator("interface", "address", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """Take one word, words with commas between them (the environment's way), or a list."""
+        return [word.strip() for word in value.split(",") if word] if _is_text(value) else value
+
+    @field_validator("interface")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if value.count(name) > 1:
+                raise ValueError(f"interface {name} is given twice")
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _each_of_one(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        _assign(value, info.data.get("interface", ()))
+        return value
+
+    def addresses(self) -> dict[str, IPv4Address | None]:
+        """Return each interface with the address to advertise there, None for its first."""
+        return _assign(self.address, self.interface)
+
     @field_validator("nbp_bios", "nbp_x64", "nbp_arm64")
     @classmethod
     def _plain_file_name(cls, value: str) -> str:
@@ -101,6 +130,39 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take values as given by :func:`load_settings`, which orders the sources itself."""
         return (init_settings,)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _assign(
+    addresses: tuple[str, ...], interfaces: tuple[str, ...]
+) -> dict[str, IPv4Address | None]:
+    """Give each interface its address; raises ValueError where that cannot be done."""
+    found: dict[str, IPv4Address | None] = dict.fromkeys(interfaces)
+    for text in addresses:
+        name, equals, rest = text.rpartition("=")
+        address = _address(rest)
+        if not equals and len(interfaces) > 1:
+            raise ValueError(f"say which interface has {text}, such as {interfaces[-1]}={text}")
+        if not equals:
+            name = interfaces[0] if interfaces else ""
+        elif name not in interfaces:
+            raise ValueError(f"{text}: {name} is none of the interfaces to serve on")
+        if found.get(name) is not None:
+            raise ValueError(f"interface {name} is given two addresses")
+        if address in found.values():
+            raise ValueError(f"{address} is given to two interfaces")
+        found[name] = address
+    return found
+
+
+def _address(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        raise ValueError(f"{text!r} is not an IPv4 address") from None
 
 
 def load_settings(
@@ -136,7 +198,9 @@ def load_settings(
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise InvalidInput(f"{name} ({sources.get(name, '?')}): {first['msg']}") from None
+        raise InvalidInput(
+            f"{name} ({sources.get(name, '?')}): {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

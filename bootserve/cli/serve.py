@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer
 from annotated_types import Ge, Le
@@ -19,7 +19,7 @@ __all__ = ["add_commands"]
 SERVE = """Serve network boots until SIGTERM.
 
 Answers DHCP as a proxy beside the network's own DHCP server, delivers boot programs by TFTP, and
-scripts and images by HTTP, on the provisioning interface only; the admin API is on a Unix socket
+scripts and images by HTTP, on the provisioning interfaces only; the admin API is on a Unix socket
 in the state directory and on 127.0.0.1. Every option can also be set as BOOTSERVE_NAME in the
 environment or as a key of the TOML file; a flag beats both.
 """
@@ -41,6 +41,7 @@ def add_commands(app: typer.Typer) -> None:
         SERVE,
         [
             "bootserve serve --interface eth1",
+            "bootserve serve --interface eth1 --interface eth2 --address eth2=10.0.2.1",
             "BOOTSERVE_INTERFACE=eth1 bootserve serve --unknown register",
         ],
         "Server",
@@ -56,6 +57,9 @@ def _flag(name: str, field: FieldInfo) -> Parameter:
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
     optional = NoneType in get_args(field.annotation)
     kind: Any = kinds[0] if optional else field.annotation
+    repeatable = get_origin(kind) is tuple
+    if repeatable:
+        kind = list[str]
     bounds: dict[str, Any] = {}
     for one in field.metadata:
         if isinstance(one, Ge) and isinstance(one.ge, int | float):
@@ -63,10 +67,10 @@ def _flag(name: str, field: FieldInfo) -> Parameter:
         elif isinstance(one, Le) and isinstance(one.le, int | float):
             bounds["max"] = one.le
     simple = isinstance(kind, type) and kind.__module__ == "ipaddress"
-    default = "" if field.default in (None, "") else f" Default: {field.default}."
-    option = typer.Option(
-        f"--{name.replace('_', '-')}", help=f"{_sentence(field.description)}{default}", **bounds
-    )
+    default = "" if field.default in (None, "", ()) else f" Default: {field.default}."
+    words = f"{_sentence(field.description)}{' Repeatable.' if repeatable else ''}{default}"
+    metavar = f"<{name}>" if repeatable else None
+    option = typer.Option(f"--{name.replace('_', '-')}", help=words, metavar=metavar, **bounds)
     return parameter(name, (str if simple else kind) | None, option)
 
 
@@ -77,6 +81,7 @@ def _sentence(text: str | None) -> str:
 
 def _settings(context: typer.Context, values: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
     given = Connection.of(context)
+    values = {name: value for name, value in values.items() if value != []}
     return load_settings({**values, "state_dir": given.state_dir}, given.config)
 
 
@@ -113,4 +118,6 @@ def _show(context: typer.Context, **values: Any) -> None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "-"
     return "-" if value in (None, "") else str(value)

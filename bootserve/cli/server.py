@@ -62,8 +62,7 @@ def render_status(out: Output, now: StatusOut) -> None:
     rows += [
         ("Version", now.version),
         ("Running since", local_time(now.started_at)),
-        ("Interface", f"{now.interface}, {now.address}"),
-        ("Boot plane", now.http_base),
+        *(("Interface", f"{one.interface}, {one.http_base}") for one in now.segments),
         ("Revision", f"{revision.number}, {local_time(revision.at)}, {revision.author}"),
         ("Nodes", f"{now.nodes}, {now.up} of them up"),
         ("Boots in the last hour", now.boots_last_hour),

@@ -22,11 +22,6 @@ def address_of(interface: str, wanted: IPv4Address | None) -> IPv4Interface:
     That is ``wanted``, if given, else the interface's first IPv4 address (netdevice(7)). Raises
     InvalidInput for an interface that is not there or has no IPv4 address.
     """
-    if not interface:
-        raise InvalidInput(
-            "no interface to serve on",
-            hint="Pass --interface NAME, or set it in the configuration file.",
-        )
     first = _query(interface, SIOCGIFADDR)
     if first is None:
         names = ", ".join(name for _, name in socket.if_nameindex())

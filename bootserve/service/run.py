@@ -28,6 +28,7 @@ from bootserve.service.logs import make_logger
 from bootserve.service.notify import notify
 from bootserve.service.recall import Recall, recent_boots
 from bootserve.service.scrubber import Scrubber
+from bootserve.service.segments import Segment
 from bootserve.service.status import Reporter
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
@@ -83,8 +84,7 @@ async def _serve(settings: Settings, log: Any) -> int:
         snapshot = parts.current.snapshot
         log.info(
             "ready",
-            interface=settings.interface,
-            address=str(parts.network.ip),
+            segments={one.interface: str(one.network.ip) for one in parts.segments},
             revision=snapshot.revision.number,
             nodes=len(snapshot.plans),
             nbps=len(parts.nbps),
@@ -110,10 +110,12 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     await _start_admin(parts, kept, scrubber, log, stack)
     await _start_boot_http(parts, kept, log, stack)
-    await parts.tftp.start()
-    stack.push_async_callback(parts.tftp.stop)
-    await parts.dhcp.start()
-    stack.push_async_callback(parts.dhcp.stop)
+    for segment in parts.segments:
+        await segment.tftp.start()
+        stack.push_async_callback(segment.tftp.stop)
+    for segment in parts.segments:
+        await segment.dhcp.start()
+        stack.push_async_callback(segment.dhcp.stop)
 
 
 async def _recall(parts: Parts, kept: Kept) -> None:
@@ -171,7 +173,7 @@ async def _start_admin(
         generations=kept.generations,
         boots=kept.boots,
         artifacts=kept.artifacts,
-        http_base=parts.http_base,
+        http_base=parts.segments[0].http_base,
         flush=parts.filler.flush,
         status=reporter.status,
         reload=reload,
@@ -191,26 +193,29 @@ async def _start_admin(
 
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
-    settings = parts.settings
-    desk = scripts.ScriptDesk(
-        parts.current,
-        parts.recorder,
-        parts.minter,
-        http_base=parts.http_base,
-        unknown=settings.unknown,
-        network=parts.network,
-        neighbour=partial(neighbour_mac, settings.interface),
-    )
     recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
     report_desk = reports.ReportDesk(parts.current, parts.timeline, parts.recorder, recall.find)
-    routes = [
-        *scripts.routes(desk),
+    shared = [
         *files.routes(kept.artifacts, parts.nbps, parts.recorder),
         *reports.routes(report_desk),
     ]
-    runner = await _runner(make_boot_app(routes, log), stack)
-    sock = _tcp_socket(str(parts.network.ip), settings.http_port, settings.interface)
-    await _listen(runner, sock)
+    for segment in parts.segments:
+        routes = [*scripts.routes(_script_desk(parts, segment)), *shared]
+        runner = await _runner(make_boot_app(routes, log), stack)
+        address, port = str(segment.network.ip), parts.settings.http_port
+        await _listen(runner, _tcp_socket(address, port, segment.interface))
+
+
+def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
+    return scripts.ScriptDesk(
+        parts.current,
+        parts.recorder,
+        parts.minter,
+        http_base=segment.http_base,
+        unknown=parts.settings.unknown,
+        network=segment.network,
+        neighbour=partial(neighbour_mac, segment.interface),
+    )
 
 
 async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from bootserve import __version__
 from bootserve.model.boot import Phase
 from bootserve.servers.admin.plane import revision_out
-from bootserve.servers.admin.schemas_seen import StatusOut
+from bootserve.servers.admin.schemas_seen import SegmentOut, StatusOut
 from bootserve.service.wiring import Parts
 
 __all__ = ["Reporter"]
@@ -62,9 +62,12 @@ class Reporter(Collector):
             discovered = len(await parts.sql.run(parts.kept.boots.discovered))
         return StatusOut(
             version=__version__,
-            interface=parts.settings.interface,
-            address=str(parts.network.ip),
-            http_base=parts.http_base,
+            segments=[
+                SegmentOut(
+                    interface=one.interface, address=str(one.network.ip), http_base=one.http_base
+                )
+                for one in parts.segments
+            ],
             started_at=self._started_at,
             ready=not problems,
             problems=problems,

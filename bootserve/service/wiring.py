@@ -6,29 +6,22 @@ import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
 from bootserve.core.minting import Minter
-from bootserve.core.offers import OfferSettings, OfferTarget, answer
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
-from bootserve.model.names import Mac
-from bootserve.model.shape import ShapeSetting
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
-from bootserve.servers.dhcp import DhcpServer
-from bootserve.servers.tftp import TftpServer
-from bootserve.service.files import load_scripts, nbp_files, nbps_by_arch
+from bootserve.service.files import load_scripts, nbp_files
 from bootserve.service.filler import Filler
-from bootserve.service.interface import address_of
-from bootserve.service.nbpcache import NbpCache
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
+from bootserve.service.segments import Segment, find_networks, make_segments
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
 from bootserve.store.artifacts import DirectoryStore
@@ -79,11 +72,10 @@ def open_kept(settings: Settings) -> Kept:
 
 @dataclass(slots=True)
 class Parts:
-    """The parts of a running server."""
+    """The parts of a running server; ``segments`` holds one for each interface, at least one."""
 
     settings: Settings
-    network: IPv4Interface
-    http_base: str
+    segments: tuple[Segment, ...]
     kept: Kept
     sql: DatabaseThread
     current: Current
@@ -94,14 +86,11 @@ class Parts:
     saver: Saver
     minter: Minter
     nbps: Mapping[str, Path]
-    dhcp: DhcpServer
-    tftp: TftpServer
 
 
 def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     """Return the parts, joined and not yet started; blocks while state is loaded."""
-    network = address_of(settings.interface, settings.address)
-    http_base = f"http://{network.ip}:{settings.http_port}"
+    networks = find_networks(settings)
     nbps = nbp_files(settings)
     saved = settings.state_dir / SNAPSHOT_FILE
     scripts = load_scripts(settings.templates_dir)
@@ -128,8 +117,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     )
     return Parts(
         settings=settings,
-        network=network,
-        http_base=http_base,
+        segments=make_segments(settings, networks, nbps, current, sightings),
         kept=kept,
         sql=sql,
         current=current,
@@ -140,8 +128,6 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
         saver=saver,
         minter=minter,
         nbps=nbps,
-        dhcp=_dhcp(settings, network, http_base, nbps, current, sightings),
-        tftp=_tftp(settings, network, nbps, sightings),
     )
 
 
@@ -163,47 +149,3 @@ def _load_snapshot(kept: Kept) -> Snapshot:
     revision, state = kept.desired.load()
     generations = {one.ref: one for one in kept.generations.list(include_removed=True)}
     return build_snapshot(revision, state, generations, kept.database.site_id)
-
-
-def _dhcp(
-    settings: Settings,
-    network: IPv4Interface,
-    http_base: str,
-    nbps: Mapping[str, Path],
-    current: Current,
-    sightings: Sightings,
-) -> DhcpServer:
-    offers = OfferSettings(
-        address=str(network.ip),
-        http_base=http_base,
-        nbps=nbps_by_arch(settings, nbps),
-        answer_unknown=settings.unknown is not UnknownPolicy.IGNORE,
-        shape=settings.uefi_shape,
-    )
-
-    def lookup(mac: Mac) -> OfferTarget | None:
-        plan = current.snapshot.plan(mac)
-        if plan is None:
-            return None
-        node = plan.node
-        shape = "" if node.shape is ShapeSetting.AUTO else node.shape.value
-        return OfferTarget(node.name, nbp=node.nbp, shape=shape)
-
-    return DhcpServer(
-        interface=settings.interface,
-        address=str(network.ip),
-        handler=lambda data, port: answer(data, port=port, settings=offers, lookup=lookup),
-        on_event=sightings.dhcp,
-    )
-
-
-def _tftp(
-    settings: Settings, network: IPv4Interface, nbps: Mapping[str, Path], sightings: Sightings
-) -> TftpServer:
-    return TftpServer(
-        address=str(network.ip),
-        port=settings.tftp_port,
-        interface=settings.interface,
-        lookup=NbpCache(nbps).read,
-        on_event=sightings.tftp,
-    )

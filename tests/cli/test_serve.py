@@ -37,11 +37,11 @@ def test_values_and_where_they_come_from(tmp_path: Path, monkeypatch: pytest.Mon
     )
     shown = {one["name"]: (one["value"], one["source"]) for one in result.json["settings"]}
     assert set(shown) == set(Settings.model_fields)
-    assert shown["interface"] == ("eth7", f"file {config}")
+    assert shown["interface"] == (["eth7"], f"file {config}")
     assert shown["unknown"] == ("hold", f"file {config}")
     assert shown["http_port"] == (82, "BOOTSERVE_HTTP_PORT")
     assert shown["tftp_port"] == (7070, "flag")
-    assert shown["address"] == ("10.0.0.9", "flag")
+    assert shown["address"] == (["10.0.0.9"], "flag")
     assert shown["scrub_hours"] == (1.5, "flag")
     assert shown["state_dir"] == (str(tmp_path / "state"), "flag")
     assert shown["admin_port"] == (8081, "default")
@@ -52,7 +52,7 @@ def test_the_global_options_reach_it_too(tmp_path: Path) -> None:
     config = tmp_path / "bootserve.toml"
     config.write_text('interface = "eth7"\n')
     shown = settings("--config", config, "--state-dir", tmp_path)
-    assert shown["interface"] == ("eth7", f"file {config}")
+    assert shown["interface"] == (["eth7"], f"file {config}")
     assert shown["state_dir"] == (str(tmp_path), "flag")
 
 
@@ -93,3 +93,43 @@ def test_serve_needs_an_interface(tmp_path: Path) -> None:
     assert result.code == 1
     assert "interface" in result.err
     assert "Traceback" not in result.err
+
+
+SEVERAL = ["eth1", "eth2"]
+
+
+def test_several_interfaces_by_flag_environment_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--interface", "eth1", "--interface", "eth2", "--address", "eth2=10.0.2.1")
+    result = run("config", "show", "--json", *flags)
+    by_flag = {one["name"]: one["value"] for one in result.json["settings"]}
+    assert (by_flag["interface"], by_flag["address"]) == (SEVERAL, ["eth2=10.0.2.1"])
+    config = tmp_path / "bootserve.toml"
+    config.write_text('interface = ["eth1", "eth2"]\n')
+    assert settings("--config", config)["interface"] == (SEVERAL, f"file {config}")
+    monkeypatch.setenv("BOOTSERVE_INTERFACE", "eth1, eth2")
+    assert settings()["interface"] == (SEVERAL, "BOOTSERVE_INTERFACE")
+    lines = run("config", "show").out.splitlines()
+    assert lines[1].split()[:3] == ["interface", "eth1,", "eth2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--interface a --interface a", "interface (flag): interface a is given twice"),
+        ("--interface a --interface b --address 10.0.0.1", "has 10.0.0.1, such as b=10.0.0.1"),
+        ("--interface a --address b=10.0.0.1", "b is none of the interfaces to serve on"),
+        ("--interface a --address 10.0.0.1 --address 10.0.0.2", "a is given two addresses"),
+        (
+            "--interface a --interface b --address a=10.0.0.1 --address b=10.0.0.1",
+            "address (flag): 10.0.0.1 is given to two interfaces",
+        ),
+        ("--interface a --address a=10.0.0", "'10.0.0' is not an IPv4 address"),
+        ("--interface sixteen-letters-", "at most 15 characters"),
+    ],
+)
+def test_interfaces_and_addresses_that_do_not_go_together(words: str, said: str) -> None:
+    result = run("serve", *words.split())
+    assert result.code == 1
+    assert said in result.err.replace("\n", " ")

@@ -49,7 +49,7 @@ def booted(cli: Cli, admin: Admin, client: Namespace) -> str:
 def test_status(cli: Cli) -> None:
     shown = cli("status").out
     assert re.search(r"^State +ready$", shown, re.M)
-    assert re.search(r"^Interface +eth1, 10\.44\.0\.2$", shown, re.M)
+    assert re.search(r"^Interface +eth1, http://10\.44\.0\.2:8080$", shown, re.M)
     assert re.search(r"^Boots in the last hour +1$", shown, re.M)
     assert "Problem" not in shown
     status = cli.json("status")

@@ -33,7 +33,8 @@ def test_tcp_needs_the_token(server: BootServer, token: str) -> None:
     assert ask(server, "/api/v1/status", "Authorization: Bearer wrong").status == 401
     assert ask(server, "/metrics").status == 401
     answer = ask(server, "/api/v1/status", f"Authorization: Bearer {token}")
-    assert (answer.status, json.loads(answer.body)["interface"]) == (200, "eth1")
+    [segment] = json.loads(answer.body)["segments"]
+    assert (answer.status, segment["interface"]) == (200, "eth1")
 
 
 def test_health_needs_no_token(server: BootServer) -> None:

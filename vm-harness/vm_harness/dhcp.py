@@ -31,15 +31,26 @@ class Lease:
 class DhcpServer:
     """dnsmasq on ``interface`` of ``namespace``, with its log and leases in ``directory``.
 
+    ``name`` tells its files from those of another there. ``relayed`` is a network behind a relay,
+    which is its router: its first and last address, its netmask and that router.
     It also answers router solicitations: iPXE from 2019 waits 16 s for an IPv6 address otherwise.
     """
 
-    def __init__(self, namespace: Namespace, interface: str, directory: Path) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        interface: str,
+        directory: Path,
+        *,
+        name: str = "dnsmasq",
+        relayed: tuple[str, str, str, str] | None = None,
+    ) -> None:
         self.namespace = namespace
         self.interface = interface
-        self.log = directory / "dnsmasq.log"
-        self._lease_file = directory / "dnsmasq.leases"
-        self._output = directory / "dnsmasq.output"
+        self.log = directory / f"{name}.log"
+        self._lease_file = directory / f"{name}.leases"
+        self._output = directory / f"{name}.output"
+        self._relayed = relayed
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, first: str, last: str, netmask: str) -> None:
@@ -64,8 +75,18 @@ class DhcpServer:
             *("--pid-file=", "--port=0", "--no-resolv", "--no-hosts", "--bind-interfaces"),
             *(f"--interface={self.interface}", "--dhcp-authoritative", "--no-ping"),
             f"--dhcp-range={first},{last},{netmask},1h",
+            *self._behind_relay(),
             *("--enable-ra", f"--dhcp-range=::,constructor:{self.interface},ra-only"),
             *("--log-dhcp", f"--log-facility={self.log}", f"--dhcp-leasefile={self._lease_file}"),
+        ]
+
+    def _behind_relay(self) -> list[str]:
+        if self._relayed is None:
+            return []
+        first, last, netmask, router = self._relayed
+        return [
+            f"--dhcp-range=set:relayed,{first},{last},{netmask},1h",
+            f"--dhcp-option=tag:relayed,option:router,{router}",
         ]
 
     def log_text(self) -> str:

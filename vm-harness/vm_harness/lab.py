@@ -22,7 +22,16 @@ from vm_harness.reaper import Reaper
 from vm_harness.registry import LabState
 from vm_harness.relay import Damage, Rule
 from vm_harness.server import BootServer, default_command
-from vm_harness.topology import BRIDGE, INTERFACE, POOL, SERVER_ADDRESS, Topology
+from vm_harness.topology import (
+    BRIDGE,
+    HOME,
+    INTERFACE,
+    RELAYED,
+    SERVER_ADDRESS,
+    Segment,
+    Topology,
+    pool,
+)
 from vm_harness.vm import Vm
 
 __all__ = ["Lab", "mac_for"]
@@ -46,13 +55,20 @@ class Lab:
     def __init__(self, state: LabState, *, reaper: Reaper | None = None) -> None:
         self.state = state
         self.network = Topology(state.id, state.directory)
-        self.dhcp = DhcpServer(self.network.dhcp, INTERFACE, state.directory)
+        self.dhcp = DhcpServer(
+            self.network.dhcp,
+            INTERFACE,
+            state.directory,
+            relayed=(*pool(RELAYED), RELAYED.address(1)),
+        )
+        self.segments = [HOME]
         self.accelerator = Accelerator(state.accelerator)
         self.servers: list[BootServer] = []
         self.vms: list[Vm] = []
         self._reaper = reaper
         self._corruptor: Corruptor | None = None
         self._stack = ExitStack()
+        self._dhcp_servers = [self.dhcp]
 
     @property
     def id(self) -> str:
@@ -78,7 +94,7 @@ class Lab:
         lab = cls(state, reaper=Reaper(state.id))
         try:
             lab.network.build()
-            lab.dhcp.start(*POOL)
+            lab.dhcp.start(*pool(HOME))
         except BaseException:
             lab.down()
             raise
@@ -104,7 +120,8 @@ class Lab:
         registry.remove(self.id)
         for server in self.servers:
             server.stop()
-        self.dhcp.wait()
+        for dhcp in self._dhcp_servers:
+            dhcp.wait()
         if self._reaper:
             self._reaper.stand_down()
             self._reaper = None
@@ -119,6 +136,26 @@ class Lab:
         trace: TracebackType | None,
     ) -> None:
         self.down()
+
+    # --- networks ---------------------------------------------------------------------------
+
+    def add_segment(self) -> Segment:
+        """Return a new network with bootserve's namespace and a DHCP server of its own on it.
+
+        They are hosts 2 and 1 there, as on the lab's first. bootserve serves on it when it is
+        started with ``--interface`` of :attr:`Segment.interface` too.
+        """
+        segment = Segment(2 + sum(one.number >= 2 for one in self.segments))
+        self.segments.append(segment)
+        self.network.add_segment(segment)
+        self.network.attach("server", segment, f"{segment.address(2)}/24")
+        name = f"dhcp{segment.number}"
+        namespace = self.network.join(name, f"{segment.address(1)}/24", segment)
+        self.network.give_ipv6(namespace, segment)
+        dhcp = DhcpServer(namespace, segment.interface, self.directory, name=name)
+        self._dhcp_servers.append(dhcp)
+        dhcp.start(*pool(segment))
+        return segment
 
     # --- virtual machines -------------------------------------------------------------------
 
@@ -135,8 +172,9 @@ class Lab:
         disks: Sequence[str] = (),
         watchdog: bool = False,
         extra: Sequence[str] = (),
+        segment: Segment = HOME,
     ) -> Vm:
-        """Return a new VM on the lab's network, off; see :class:`Machine` for its parts.
+        """Return a new VM on ``segment``, off; see :class:`Machine` for its parts.
 
         Without ``mac`` it gets the one that ``mac_for(name)`` gives. bootserve need not know it.
         Raises HarnessError when the lab has a running VM of this name.
@@ -149,7 +187,7 @@ class Lab:
         vm = Vm(
             machine,
             switch=self.network.switch,
-            taps=tuple(self.network.add_tap() for _ in macs),
+            taps=tuple(self.network.add_tap(segment) for _ in macs),
             directory=directory,
             accelerator=self.accelerator,
             release=self._release,
@@ -222,9 +260,11 @@ class Lab:
         self.servers.append(server)
         return server
 
-    def client(self, name: str, address: str = "10.44.0.50") -> Namespace:
-        """Return a new namespace on the lab's network (``eth1``) to run client programs in."""
-        return self.network.join(name, f"{address}/24" if address else "")
+    def client(
+        self, name: str, address: str = "10.44.0.50", *, segment: Segment = HOME
+    ) -> Namespace:
+        """Return a new namespace on ``segment`` (HOME: ``eth1``) to run client programs in."""
+        return self.network.join(name, f"{address}/24" if address else "", segment)
 
     def capture(self, path: Path, *, filter: str = "", packets: int = 20_000) -> Capture:
         """Return a running capture of the lab's network into ``path`` (pcap), of bounded length."""

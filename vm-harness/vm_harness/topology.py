@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from vm_harness.errors import HarnessError
@@ -12,21 +13,53 @@ from vm_harness.registry import namespace_prefix
 __all__ = [
     "BRIDGE",
     "DHCP_ADDRESS",
+    "HOME",
     "INTERFACE",
-    "POOL",
+    "RELAYED",
     "RELAY_ADDRESS",
     "SERVER_ADDRESS",
+    "Segment",
     "Topology",
+    "pool",
 ]
 
 # Every lab has the same addresses, since no lab sees another.
 DHCP_ADDRESS = "10.44.0.1"
 SERVER_ADDRESS = "10.44.0.2"
 RELAY_ADDRESS = "10.44.0.3"
-POOL = ("10.44.0.100", "10.44.0.199", "255.255.255.0")
-DHCP_ADDRESS_6 = "fd44::1"
-BRIDGE = "br0"
-INTERFACE = "eth1"  # the lab's network, as seen in every namespace around the switch
+_MAX_NAME = 12  # with the segment's number before it, the name of the switch's port
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One of the switch's networks: 10.44.NUMBER.0/24 on a bridge of its own."""
+
+    number: int
+
+    @property
+    def bridge(self) -> str:
+        """The bridge in the switch's namespace."""
+        return f"br{self.number}"
+
+    @property
+    def interface(self) -> str:
+        """What an interface on it is called in the namespaces around the switch."""
+        return f"eth{self.number + 1}"
+
+    def address(self, host: int) -> str:
+        """Return the address of ``host`` (1 to 254) in it."""
+        return f"10.44.{self.number}.{host}"
+
+
+HOME = Segment(0)  # every lab has it, with the DHCP server and bootserve on it
+RELAYED = Segment(1)  # behind a DHCP relay, when a lab has one
+BRIDGE = HOME.bridge
+INTERFACE = HOME.interface
+
+
+def pool(segment: Segment) -> tuple[str, str, str]:
+    """Return the first and the last address that are given out on ``segment``, and its netmask."""
+    return segment.address(100), segment.address(199), "255.255.255.0"
 
 
 class Topology:
@@ -51,33 +84,46 @@ class Topology:
         """Make the switch, with the namespaces of the DHCP server and of bootserve joined to it."""
         self._taps.mkdir()
         self.switch.create()
-        bridge = ["link", "add", "name", BRIDGE, "type", "bridge"]
-        self.switch.ip(*bridge, "stp_state", "0", "forward_delay", "0")
-        self.switch.ip("link", "set", BRIDGE, "up")
+        self.add_segment(HOME)
         self.join("dhcp", f"{DHCP_ADDRESS}/24")
-        self.dhcp.ip("address", "add", f"{DHCP_ADDRESS_6}/64", "dev", INTERFACE, "nodad")
+        self.give_ipv6(self.dhcp, HOME)
         self.join("server", f"{SERVER_ADDRESS}/24")
 
-    def join(self, name: str, address: str = "") -> Namespace:
-        """Make a namespace joined to the switch by its ``eth1``, with ``address`` if given.
+    def add_segment(self, segment: Segment) -> None:
+        """Make the segment's bridge; raises HarnessError when there is one of this number."""
+        bridge = ["link", "add", "name", segment.bridge, "type", "bridge"]
+        self.switch.ip(*bridge, "stp_state", "0", "forward_delay", "0")
+        self.switch.ip("link", "set", segment.bridge, "up")
+
+    def give_ipv6(self, namespace: Namespace, segment: Segment) -> None:
+        """Give ``namespace`` the IPv6 address of a DHCP server on ``segment``."""
+        address = f"fd44:{segment.number}::1/64"
+        namespace.ip("address", "add", address, "dev", segment.interface, "nodad")
+
+    def join(self, name: str, address: str = "", segment: Segment = HOME) -> Namespace:
+        """Make a namespace on ``segment`` (:meth:`attach`).
 
         Raises HarnessError when the lab has one of this name.
         """
+        if len(name) > _MAX_NAME:
+            raise HarnessError(f"{name!r} is too long: at most {_MAX_NAME} characters")
+        self.namespace(name).create()
+        return self.attach(name, segment, address)
+
+    def attach(self, name: str, segment: Segment, address: str = "") -> Namespace:
+        """Give the namespace ``name`` an interface on ``segment``, with ``address`` if given."""
         namespace = self.namespace(name)
-        port = f"to-{name}"
-        if len(port) > 15:
-            raise HarnessError(f"{name!r} is too long: at most 12 characters")
-        namespace.create()
-        peer = ["peer", "name", INTERFACE, "netns", namespace.name]
+        port = f"{segment.number}-{name}"
+        peer = ["peer", "name", segment.interface, "netns", namespace.name]
         self.switch.ip("link", "add", "name", port, "type", "veth", *peer)
-        self.switch.ip("link", "set", port, "master", BRIDGE, "up")
-        namespace.ip("link", "set", INTERFACE, "up")
+        self.switch.ip("link", "set", port, "master", segment.bridge, "up")
+        namespace.ip("link", "set", segment.interface, "up")
         if address:
-            namespace.ip("address", "add", address, "dev", INTERFACE)
+            namespace.ip("address", "add", address, "dev", segment.interface)
         return namespace
 
-    def add_tap(self) -> str:
-        """Make a tap on the switch and return its name; two processes never get the same."""
+    def add_tap(self, segment: Segment = HOME) -> str:
+        """Make a tap on ``segment`` and return its name; two processes never get the same."""
         number = 0
         while True:
             try:
@@ -87,7 +133,7 @@ class Topology:
                 number += 1
         name = f"tap{number}"
         self.switch.ip("tuntap", "add", "dev", name, "mode", "tap")
-        self.switch.ip("link", "set", name, "master", BRIDGE, "up")
+        self.switch.ip("link", "set", name, "master", segment.bridge, "up")
         return name
 
     def remove_tap(self, name: str) -> None:

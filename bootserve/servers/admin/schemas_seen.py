@@ -25,6 +25,7 @@ __all__ = [
     "LostPinOut",
     "PhaseOut",
     "ScrubOut",
+    "SegmentOut",
     "StatusOut",
     "UploadOut",
     "UploadQuery",
@@ -182,13 +183,19 @@ class ExplainOut(Answer):
     last_boot: BootOut | None
 
 
+class SegmentOut(Answer):
+    """One interface that is served, its advertised address, and the boot plane's URL there."""
+
+    interface: str
+    address: str
+    http_base: str
+
+
 class StatusOut(Answer):
     """The server's own state."""
 
     version: str
-    interface: str
-    address: str
-    http_base: str
+    segments: list[SegmentOut]
     started_at: float
     ready: bool
     problems: list[str]

@@ -1,0 +1,121 @@
+"""The network segments that are served: one interface each, with sockets of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+from bootserve.core.discovery import UnknownPolicy
+from bootserve.core.offers import OfferSettings, OfferTarget, answer
+from bootserve.errors import InvalidInput
+from bootserve.model.names import Mac
+from bootserve.model.shape import ShapeSetting
+from bootserve.servers.current import Current
+from bootserve.servers.dhcp import DhcpServer
+from bootserve.servers.tftp import TftpServer
+from bootserve.service.files import nbps_by_arch
+from bootserve.service.interface import address_of
+from bootserve.service.nbpcache import NbpCache
+from bootserve.service.sightings import Sightings
+from bootserve.settings import Settings
+
+__all__ = ["Segment", "find_networks", "make_segments"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One provisioning interface: what is advertised there, and its DHCP and TFTP servers.
+
+    ``network`` is the advertised address with its prefix, ``http_base`` the boot plane's URL
+    without a path. An offer names its own segment's address alone, and every socket is bound to
+    the interface: a node boots through whichever interface it is heard on.
+    """
+
+    interface: str
+    network: IPv4Interface
+    http_base: str
+    dhcp: DhcpServer
+    tftp: TftpServer
+
+
+def find_networks(settings: Settings) -> dict[str, IPv4Interface]:
+    """Return the address to advertise on each interface, with its prefix, in the settings' order.
+
+    Raises InvalidInput for no interface, one that is not there or has no address, and an address
+    that two of them have.
+    """
+    if not settings.interface:
+        raise InvalidInput(
+            "no interface to serve on",
+            hint="Pass --interface NAME, or set it in the configuration file.",
+        )
+    networks: dict[str, IPv4Interface] = {}
+    for name, wanted in settings.addresses().items():
+        network = address_of(name, wanted)
+        for other, theirs in networks.items():
+            if theirs.ip == network.ip:
+                raise InvalidInput(
+                    f"interfaces {other} and {name} would both advertise {network.ip}",
+                    hint=f"Give one of them another: --address {name}=ADDRESS.",
+                )
+        networks[name] = network
+    return networks
+
+
+def make_segments(
+    settings: Settings,
+    networks: Mapping[str, IPv4Interface],
+    nbps: Mapping[str, Path],
+    current: Current,
+    sightings: Sightings,
+) -> tuple[Segment, ...]:
+    """Return a segment for each of ``networks``, not yet started; they share what is given here."""
+    read = NbpCache(nbps).read
+    segments = []
+    for interface, network in networks.items():
+        http_base = f"http://{network.ip}:{settings.http_port}"
+        tftp = TftpServer(
+            address=str(network.ip),
+            port=settings.tftp_port,
+            interface=interface,
+            lookup=read,
+            on_event=sightings.tftp,
+        )
+        dhcp = _dhcp(settings, interface, network, http_base, nbps, current, sightings)
+        segments.append(Segment(interface, network, http_base, dhcp, tftp))
+    return tuple(segments)
+
+
+def _dhcp(
+    settings: Settings,
+    interface: str,
+    network: IPv4Interface,
+    http_base: str,
+    nbps: Mapping[str, Path],
+    current: Current,
+    sightings: Sightings,
+) -> DhcpServer:
+    offers = OfferSettings(
+        address=str(network.ip),
+        http_base=http_base,
+        nbps=nbps_by_arch(settings, nbps),
+        answer_unknown=settings.unknown is not UnknownPolicy.IGNORE,
+        shape=settings.uefi_shape,
+    )
+
+    def lookup(mac: Mac) -> OfferTarget | None:
+        plan = current.snapshot.plan(mac)
+        if plan is None:
+            return None
+        node = plan.node
+        shape = "" if node.shape is ShapeSetting.AUTO else node.shape.value
+        return OfferTarget(node.name, nbp=node.nbp, shape=shape)
+
+    return DhcpServer(
+        interface=interface,
+        address=str(network.ip),
+        handler=lambda data, port: answer(data, port=port, settings=offers, lookup=lookup),
+        on_event=sightings.dhcp,
+    )

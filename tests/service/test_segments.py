@@ -1,0 +1,158 @@
+"""Two interfaces, one server: each segment is told its own address, and nothing of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from vm_harness.lab import Lab
+from vm_harness.net import Namespace
+from vm_harness.server import BootServer
+from vm_harness.topology import HOME, Segment
+
+from bootserve.wire.dhcp import DhcpPacket, build, parse
+from tests.service.test_bad_starts import fails
+from tests.support.api import Admin
+from tests.support.curl import curl
+from tests.support.dhcp import DISCOVER, MAC, Wire, wire
+
+PATH = f"/boot/{MAC.replace(':', '-')}.ipxe"
+
+
+@dataclass
+class Side:
+    """One segment, with a client on it that has the node's MAC."""
+
+    segment: Segment
+    client: Namespace
+    base: str
+
+
+@pytest.fixture(scope="module")
+def sides(lab: Lab) -> list[Side]:
+    return [_side(lab, segment) for segment in (HOME, lab.add_segment())]
+
+
+def _side(lab: Lab, segment: Segment) -> Side:
+    client = lab.client(f"node{segment.number}", segment.address(50), segment=segment)
+    client.ip("link", "set", segment.interface, "address", MAC)
+    return Side(segment, client, f"http://{segment.address(2)}:8080")
+
+
+@pytest.fixture(scope="module")
+def server(
+    lab: Lab, sides: list[Side], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BootServer]:
+    folder = tmp_path_factory.mktemp("segments")
+    other = sides[1].segment.interface
+    server = lab.bootserve(state_dir=folder / "state", arguments=["--interface", other]).start()
+    admin = Admin(server.state_dir)
+    admin.publish("web", "1")
+    admin.call("PUT", "/roles/compute", image="web")
+    admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
+    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_an_offer_names_the_address_of_its_own_segment(
+    sides: list[Side], server: BootServer, number: int
+) -> None:
+    side, other = sides[number], sides[1 - number]
+    with (
+        wire(side.client.name, side.segment.interface) as here,
+        wire(other.client.name, other.segment.interface) as there,
+    ):
+        http = {**DISCOVER.options, 60: b"HTTPClient:Arch:00016", 93: b"\0\x10"}
+        for packet in (DISCOVER, replace(DISCOVER, options=http)):
+            here.send(build(packet))
+            offer = await _ours(here, side)
+            assert offer.options[54] == offer.siaddr == _packed(side.segment.address(2))
+        assert offer.options[67] == f"{side.base}/nbp/ipxe.efi".encode()
+        with pytest.raises(TimeoutError):
+            await there.receive(0.5)
+
+
+async def _ours(wire: Wire, side: Side) -> DhcpPacket:
+    """Return the next offer that bootserve sends; the segment's DHCP server answers too."""
+    while True:
+        frame = await wire.receive()
+        if frame[IP].src == side.segment.address(2):
+            return parse(bytes(frame[UDP].payload))
+
+
+def _packed(address: str) -> bytes:
+    return bytes(map(int, address.split(".")))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_script_names_the_address_that_it_was_asked_for_at(
+    sides: list[Side], server: BootServer, number: int
+) -> None:
+    side, other = sides[number], sides[1 - number]
+    script = curl(side.client, PATH, base=side.base).text
+    assert f"{side.base}/artifacts/sha256/" in script
+    assert f"bootserve.server={side.base}" in script
+    assert other.base not in script
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_nbp_comes_by_tftp_from_each(
+    sides: list[Side], server: BootServer, number: int, tmp_path: Path
+) -> None:
+    side = sides[number]
+    got = tmp_path / "got"
+    url = f"tftp://{side.segment.address(2)}/undionly.kpxe"
+    side.client.run(["curl", "-sS", "--max-time", "20", "-o", str(got), url])
+    assert got.read_bytes() == Path("/usr/lib/ipxe/undionly.kpxe").read_bytes()
+
+
+def test_each_segment_has_its_own_neighbours(
+    lab: Lab, sides: list[Side], server: BootServer
+) -> None:
+    for side in sides:
+        address = side.segment.address(60)
+        stranger = lab.client(f"else{side.segment.number}", address, segment=side.segment)
+        answer = curl(stranger, PATH, base=side.base)
+        assert answer.status == 403
+        assert "which is not node n1's" in answer.text
+
+
+def test_the_boots_of_both_are_in_one_record(sides: list[Side], server: BootServer) -> None:
+    for side in sides:
+        assert curl(side.client, PATH, base=side.base).status == 200
+    boots = Admin(server.state_dir).call("GET", "/boots?node=n1")["boots"]
+    assert {boot["address"] for boot in boots} == {s.segment.address(50) for s in sides}
+    status = Admin(server.state_dir).call("GET", "/status")
+    assert [one["http_base"] for one in status["segments"]] == [side.base for side in sides]
+
+
+def test_one_segment_does_not_answer_on_the_other(sides: list[Side], server: BootServer) -> None:
+    """The kernel would pass packets for any of its addresses on; the sockets' binding must not."""
+    client = sides[0].client
+    client.ip("route", "replace", f"{sides[1].segment.address(2)}/32", "via", HOME.address(2))
+    done = client.run(
+        ["sh", "-c", f"curl -sS --max-time 3 {sides[1].base}{PATH} && echo answered || true"]
+    )
+    assert "answered" not in done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--interface", "eth1"], "interface eth1 is given twice"),
+        (["--interface", "eth3", "--address", "eth3=10.44.0.2"], "would both advertise 10.44.0.2"),
+        (["--interface", "eth3", "--address", "10.44.2.2"], "eth3=10.44.2.2"),
+        (["--interface", "eth3", "--address", "eth4=10.44.2.2"], "eth4 is none of the interfaces"),
+        (["--interface", "eth8"], "there is no interface eth8"),
+    ],
+)
+def test_interfaces_that_cannot_be_served_together(
+    lab: Lab, sides: list[Side], tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    said = fails(lab.bootserve(state_dir=tmp_path / "state", arguments=arguments))
+    assert words in said
