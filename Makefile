@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # namespaces, mounts and low ports need root
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup packages demo test check bench golden lock clean
+.PHONY: help setup packages demo test check bench golden lock fresh clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lock: setup ## write requirements.lock again from pyproject.toml
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --no-annotate \
 	  --no-build-isolation -o build/lock/all pyproject.toml
 	grep -v '^#\|^bootserve @' build/lock/all > requirements.lock
+
+fresh: ## try the set-up on a new, minimal Debian 12 (10 minutes; see deploy/try-fresh)
+	$(ASROOT) deploy/try-fresh $(FRESH)
 
 clean: ## remove what was made here (not the image cache)
 	rm -rf $(VENV) build dist
