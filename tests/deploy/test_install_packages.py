@@ -1,0 +1,145 @@
+"""The guard that keeps services from starting while packages are installed.
+
+The script runs with a /usr/sbin of its own (a mount name space) and an apt-get that tells what it
+saw.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# what apt's maintainer scripts would be told, then what the test wants
+APT = """\
+#!/bin/sh
+[ "$2" = update ] && exit 0
+answer=0
+/usr/sbin/policy-rc.d atd start || answer=$?
+echo "$DEBIAN_FRONTEND $answer $*" > "$SEEN"
+while [ -e "$SEEN.wait" ]; do sleep 0.02; done
+exit "${APT_STATUS:-0}"
+"""
+
+
+@dataclass
+class Machine:
+    """A /usr/sbin, and what apt-get saw."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.sbin = self.folder / "sbin"
+        self.seen = self.folder / "seen"
+        self.wait = self.folder / "seen.wait"
+        (self.folder / "list").write_text("no-such-package  # and why\nbash\n")
+        self.sbin.mkdir()
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin/apt-get").write_text(APT)
+        (self.folder / "bin/apt-get").chmod(0o755)
+
+    def start(self, **env: str) -> subprocess.Popen[str]:
+        enter = 'mount --bind "$1" /usr/sbin && exec "$2" "$3"'
+        script = ROOT / "deploy/install-packages"
+        words = ["sh", "-c", enter, "sh", self.sbin, script, self.folder / "list"]
+        path = f"{self.folder}/bin:/usr/bin:/bin"
+        return subprocess.Popen(
+            ["/usr/bin/unshare", "--mount", *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"PATH": path, "SEEN": str(self.seen), **env},
+        )
+
+    def run(self, **env: str) -> tuple[int, str]:
+        process = self.start(**env)
+        said = process.communicate(timeout=60)[0]
+        return process.returncode, said
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.sbin.iterdir())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+ASKED = "noninteractive 101 -q install -y --no-install-recommends no-such-package\n"
+
+
+def test_while_apt_runs_no_service_may_start(machine: Machine) -> None:
+    assert machine.run() == (0, "installing: no-such-package\n")
+    assert machine.seen.read_text() == ASKED
+    assert machine.left() == []
+
+
+def test_nothing_missing_means_nothing_done(machine: Machine) -> None:
+    (machine.folder / "list").write_text("# nothing\nbash\n")
+    assert machine.run() == (0, "")
+    assert not machine.seen.exists()
+
+
+def test_the_guard_goes_when_apt_fails(machine: Machine) -> None:
+    code, _ = machine.run(APT_STATUS="100")
+    assert code == 100
+    assert machine.seen.read_text() == ASKED
+    assert machine.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_guard_stays_until_apt_has_ended_and_goes_then(
+    machine: Machine, number: signal.Signals
+) -> None:
+    machine.wait.touch()
+    process = machine.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not machine.seen.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        time.sleep(0.2)  # long enough for a guard that goes too early
+        assert machine.left() == ["policy-rc.d"]
+    finally:
+        machine.wait.unlink()
+        process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert machine.left() == []
+
+
+@pytest.mark.parametrize("status", ["0", "100"])
+def test_a_policy_of_the_machines_own_is_put_back_untouched(machine: Machine, status: str) -> None:
+    own = machine.sbin / "policy-rc.d"
+    own.write_text("#!/bin/sh\nexit 0 # everything may start\n")
+    own.chmod(0o751)
+    before = own.stat()
+    assert machine.run(APT_STATUS=status)[0] == int(status)
+    assert machine.seen.read_text() == ASKED
+    assert machine.left() == ["policy-rc.d"]
+    after = own.stat()
+    assert own.read_text() == "#!/bin/sh\nexit 0 # everything may start\n"
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_a_policy_that_is_a_link_stays_one(machine: Machine) -> None:
+    (machine.sbin / "policy-rc.d").symlink_to("/etc/alternatives/nowhere")
+    assert machine.run()[0] == 0
+    assert machine.seen.read_text() == ASKED
+    assert os.readlink(machine.sbin / "policy-rc.d") == "/etc/alternatives/nowhere"
+    assert machine.left() == ["policy-rc.d"]
+
+
+def test_what_a_run_that_was_killed_left_is_mended_by_the_next(machine: Machine) -> None:
+    (machine.sbin / "policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    (machine.sbin / "policy-rc.d.before-bootserve").write_text("the machine's own")
+    assert machine.run()[0] == 0
+    assert machine.seen.read_text() == ASKED
+    assert machine.left() == ["policy-rc.d"]
+    assert (machine.sbin / "policy-rc.d").read_text() == "the machine's own"
