@@ -44,7 +44,7 @@ lock: setup ## write requirements.lock again from pyproject.toml
 	  --no-build-isolation -o build/lock/all pyproject.toml
 	grep -v '^#\|^bootserve @' build/lock/all > requirements.lock
 
-fresh: ## try the set-up on a new, minimal Debian 12 (10 minutes; see deploy/try-fresh)
+fresh: ## try the set-up on a new, minimal Debian 12 (see deploy/README.md)
 	$(ASROOT) deploy/try-fresh $(FRESH)
 
 clean: ## remove what was made here (not the image cache)
