@@ -10,16 +10,7 @@ import pytest
 
 from bootserve.build.bundle import Bundle, read_bundle
 from bootserve.build.image import build_image, default_cache_dir
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The demo image, its unpacked packages from the cache if they are there."""
-    output = tmp_path_factory.mktemp("built") / "demo"
-    build_image(ROOT / "images/demo", output=output, cache_dir=default_cache_dir())
-    return read_bundle(output)
+from tests.support.bundles import ROOT
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -16,10 +15,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from bootserve.build.bundle import Bundle, read_bundle
-from bootserve.build.image import build_image, default_cache_dir
+from bootserve.build.bundle import Bundle
+from tests.support.bundles import built_once
 
-ROOT = Path(__file__).resolve().parents[2]
 MAC = "52:54:00:aa:bb:01"
 HANG = """\
 [Unit]
@@ -35,24 +33,16 @@ MACHINE_ID = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
-def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The demo image, built from the cache."""
-    output = tmp_path_factory.mktemp("images") / "demo"
-    build_image(ROOT / "images/demo", output=output, cache_dir=default_cache_dir())
-    return read_bundle(output)
-
-
-@pytest.fixture(scope="session")
 def hanging_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The demo image with a unit that never ends its start and that everything waits for."""
-    folder = tmp_path_factory.mktemp("hanging")
-    definition = shutil.copytree(ROOT / "images/demo", folder / "definition", symlinks=True)
-    units = definition / "files/etc/systemd/system"
-    (units / "sysinit.target.requires").mkdir(parents=True)
-    (units / "sysinit.target.requires/hang.service").symlink_to("../hang.service")
-    (units / "hang.service").write_text(HANG)
-    build_image(definition, output=folder / "bundle", cache_dir=default_cache_dir())
-    return read_bundle(folder / "bundle")
+
+    def change(definition: Path) -> None:
+        units = definition / "files/etc/systemd/system"
+        (units / "sysinit.target.requires").mkdir(parents=True)
+        (units / "sysinit.target.requires/hang.service").symlink_to("../hang.service")
+        (units / "hang.service").write_text(HANG)
+
+    return built_once(tmp_path_factory, "hanging", change)
 
 
 @dataclass

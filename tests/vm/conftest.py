@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,34 +13,25 @@ from vm_harness.phases import BootPhases, SeenPhase
 from vm_harness.server import BootServer, admin_socket
 from vm_harness.vm import Vm
 
-from bootserve.build.bundle import Bundle, read_bundle
-from bootserve.build.image import build_image, default_cache_dir
+from bootserve.build.bundle import Bundle
 from tests.support.api import Admin
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.bundles import built_once
 
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
-    """Two generations of the demo image, which differ by one file; shared by parallel workers."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "vm-bundles"
-    shared.mkdir(exist_ok=True)
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _built(shared, "1"), _built(shared, "2")
+    """Two generations of the demo image, which differ by one file."""
+    first, second = (
+        built_once(tmp_path_factory, f"demo-{number}", partial(_mark, number))
+        for number in ("1", "2")
+    )
+    return first, second
 
 
-def _built(shared: Path, number: str) -> Bundle:
-    output = shared / f"demo-{number}"
-    if not output.exists():
-        definition = shared / f"definition-{number}"
-        shutil.copytree(ROOT / "images/demo", definition, symlinks=True)
-        mark = definition / "files/etc/demo-generation"
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(f"{number}\n")
-        build_image(definition, output=output, cache_dir=default_cache_dir())
-    return read_bundle(output)
+def _mark(number: str, definition: Path) -> None:
+    mark = definition / "files/etc/demo-generation"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(f"{number}\n")
 
 
 class Site:

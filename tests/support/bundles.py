@@ -1,0 +1,43 @@
+"""Images built once for a whole run: parallel workers share them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootserve.build.bundle import Bundle, read_bundle
+from bootserve.build.image import build_image, default_cache_dir
+
+__all__ = ["DEMO", "ROOT", "built_once"]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "images/demo"
+
+
+def built_once(
+    factory: pytest.TempPathFactory, name: str, change: Callable[[Path], object] | None = None
+) -> Bundle:
+    """Return the bundle ``name`` of this run: the demo image, its definition changed by ``change``.
+
+    Its packages come from the cache if they are there. Whoever asks first builds it, and the other
+    workers wait.
+    """
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundles"
+    shared.mkdir(exist_ok=True)
+    output = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            definition = shared / f"{name}.definition"
+            shutil.rmtree(definition, ignore_errors=True)
+            shutil.copytree(DEMO, definition, symlinks=True)
+            if change is not None:
+                change(definition)
+            build_image(definition, output=output, cache_dir=default_cache_dir())
+    return read_bundle(output)
