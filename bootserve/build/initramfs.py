@@ -77,7 +77,7 @@ def build_initramfs(tree: Path, *, release: str, node: Path) -> bytes:
     Processor microcode that the tree has comes first, uncompressed, where the kernel looks for it.
     ``node`` is the folder of node-side files.
 
-    Raises InvalidInput when the tree lacks busybox, Unavailable when zstd is not installed.
+    Raises InvalidInput when the tree lacks busybox or a module, Unavailable when zstd is not installed.
     """
     archive = CpioArchive()
     for name in ("dev", "proc", "sys", "run", "newroot", "tmp", "etc"):
@@ -128,6 +128,11 @@ def _add_modules(archive: CpioArchive, tree: Path, release: str) -> None:
     modules = select_modules(dependencies)
     for path in modules:
         file = Tree(tree).target(f"lib/modules/{release}/{path}")
+        if not file.is_file():
+            raise InvalidInput(
+                f"the root lacks the module {path} of its kernel {release}",
+                hint="Give a root with all that the kernel's package has in /lib/modules.",
+            )
         archive.file(f"{target}/{_plain(path)}", _decompressed(file))
     lines = (f"{_plain(m)}: {' '.join(map(_plain, dependencies[m]))}".rstrip() for m in modules)
     archive.file(f"{target}/modules.dep", ("\n".join(lines) + "\n").encode())

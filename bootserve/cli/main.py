@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bootserve: {error.filename or 'output'}: {words}", file=sys.stderr)
         if error.errno == errno.ENOSPC:
             _discard_stdout()
+    if code == INTERRUPTED:
+        print("bootserve: interrupted", file=sys.stderr)
     return code
 
 
