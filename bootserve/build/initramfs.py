@@ -77,7 +77,8 @@ def build_initramfs(tree: Path, *, release: str, node: Path) -> bytes:
     Processor microcode that the tree has comes first, uncompressed, where the kernel looks for it.
     ``node`` is the folder of node-side files.
 
-    Raises InvalidInput when the tree lacks busybox or a module, Unavailable when zstd is not installed.
+    Raises InvalidInput when the tree lacks busybox or a module, Unavailable when zstd is not
+    installed.
     """
     archive = CpioArchive()
     for name in ("dev", "proc", "sys", "run", "newroot", "tmp", "etc"):

@@ -228,13 +228,12 @@ def small_root(bundle: Bundle, folder: Path) -> Path:
     tree = folder / "tree"
     modules = f"usr/lib/modules/{bundle.manifest.kernel_release}"
     wanted = ["etc", "bin", "lib", "usr/bin/busybox", "var/lib/dpkg/status"]
-    drivers = ("block", "net", "virtio")
     drivers = ("block", "hv", "net", "pci", "virtio", "watchdog")
     parts = [f"drivers/{name}" for name in drivers] + [f"fs/{name}" for name in FILE_SYSTEMS]
     wanted += [f"{modules}/modules.*"]
     wanted += [f"{modules}/kernel/{part}" for part in (*parts, "lib", "crypto", "net/core")]
-    argv = ["unsquashfs", "-quiet", "-no-progress", "-dest", tree]
-    subprocess.run([*argv, bundle.artifact("root"), *wanted], check=True, capture_output=True)
+    argv = ["unsquashfs", "-quiet", "-no-progress", "-dest", str(tree)]
+    subprocess.run([*argv, str(bundle.artifact("root")), *wanted], check=True, capture_output=True)
     (tree / "boot").mkdir()
     kernel = tree / f"boot/vmlinuz-{bundle.manifest.kernel_release}"
     shutil.copy(bundle.artifact("kernel"), kernel)
