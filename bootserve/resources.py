@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bootserve.errors import NotFound
 
-__all__ = ["node_files", "templates"]
+__all__ = ["node_files", "quirks", "templates"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -14,6 +14,11 @@ _PACKAGE = Path(__file__).resolve().parent
 def templates() -> Path:
     """Return the directory of the shipped iPXE templates."""
     return _find("data/ipxe_templates", "ipxe_templates")
+
+
+def quirks() -> Path:
+    """Return the shipped table of firmware quirks."""
+    return _PACKAGE / "core/quirks.toml"
 
 
 def node_files() -> Path:

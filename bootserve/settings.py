@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     uefi_shape: Literal["pxe10", "binl"] = Field(
         default="pxe10", description="shape of the proxyDHCP offer to UEFI PXE clients"
     )
+    quirks_file: Path | None = Field(
+        default=None,
+        description="firmware quirks of your own (TOML), which come before the shipped",
+    )
     nbp_dir: Path = Field(
         default=NBP_DIRECTORY, description="where the NBPs are (Debian's package ipxe)"
     )
@@ -114,7 +118,7 @@ class Settings(BaseSettings):
             raise ValueError("give a file name in nbp_dir, not a path")
         return value
 
-    @field_validator("state_dir", "nbp_dir", "templates_dir")
+    @field_validator("state_dir", "nbp_dir", "templates_dir", "quirks_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value if value is None else value.expanduser().absolute()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bootserve.cli.output import Output, local_time
-from bootserve.servers.admin.schemas_seen import BootOut, ExplainOut
+from bootserve.servers.admin.schemas_seen import BootOut, ExplainOut, OfferOut
 
 __all__ = ["render_explanation"]
 
@@ -21,6 +21,7 @@ def render_explanation(out: Output, found: ExplainOut) -> None:
         ("Pin that decides", found.pin or "none"),
         ("Pins that do not", _lost(found)),
         ("Kernel arguments", _kernel_args(found)),
+        ("UEFI PXE offer", _offers(found)),
         ("Last boot", _last_boot(found.last_boot)),
         ("Revision", str(found.revision)),
     ]
@@ -44,6 +45,28 @@ def _outcome(found: ExplainOut) -> str:
 
 def _lost(found: ExplainOut) -> str:
     return "\n".join(f"{one.scope} {one.generation}: {one.reason}" for one in found.lost)
+
+
+def _offers(found: ExplainOut) -> str:
+    lines = [f"{one.shape}, {_why(one)}" for one in found.offers]
+    if len(set(lines)) == 1:
+        return lines[0]
+    pairs = zip(lines, found.offers, strict=True)
+    return "\n".join(f"{line}  (NIC {one.mac})" for line, one in pairs)
+
+
+def _why(offer: OfferOut) -> str:
+    match offer.source:
+        case "setting":
+            return "set on the node"
+        case "trial":
+            return "since the other shape did not work just now"
+        case "learned":
+            return f"learned at {local_time(offer.at)}"
+        case "quirk":
+            return f"by quirk {offer.detail}"
+        case _:
+            return "the server's default"
 
 
 def _kernel_args(found: ExplainOut) -> str:

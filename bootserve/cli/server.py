@@ -193,6 +193,9 @@ def _scrubbed(out: Output, found: ScrubOut) -> None:
 
 
 def reload(session: Session) -> None:
-    """Read the iPXE templates again. One that does not render is refused, and nothing changes."""
+    """Read the iPXE templates and the quirks file again.
+
+    A template that does not render or a quirk that is malformed is refused, and nothing changes.
+    """
     reply = session.call("POST", "/reload", StatusOut)
-    session.show(reply, lambda out, _: out.line("The templates are read again."))
+    session.show(reply, lambda out, _: out.line("Templates and quirks are read again."))

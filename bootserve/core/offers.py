@@ -10,10 +10,12 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal
+from typing import Final
 
+from bootserve.core.quirks import Advice
 from bootserve.errors import InvalidInput, PacketError
 from bootserve.model.names import Mac
+from bootserve.model.shape import SHAPES, Shape
 from bootserve.wire.dhcp import (
     BOOTREPLY,
     NO_ADDRESS,
@@ -50,16 +52,13 @@ __all__ = [
     "OfferSettings",
     "OfferTarget",
     "Reply",
-    "Shape",
+    "ShapeOf",
     "answer",
     "decide",
 ]
 
 DHCP_PORT: Final = 67
 BINL_PORT: Final = 4011
-
-Shape = Literal["pxe10", "binl"]
-_SHAPES: Final = ("pxe10", "binl")
 
 _MAX_FILE: Final = 127  # the header's file field, with its NUL
 _MAX_HTTP_BASE: Final = 200
@@ -88,7 +87,7 @@ class OfferSettings:
     packed_address: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.shape not in _SHAPES:
+        if self.shape not in SHAPES:
             raise InvalidInput(f"{self.shape!r} is not an offer shape", hint="pxe10 or binl")
         if not self.http_base.isascii() or len(self.http_base) > _MAX_HTTP_BASE:
             raise InvalidInput(
@@ -105,11 +104,11 @@ class OfferSettings:
 
 @dataclass(frozen=True, slots=True)
 class OfferTarget:
-    """What is known of the node that asks; ``nbp`` and ``shape`` override the defaults."""
+    """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be."""
 
     name: str
     nbp: str = ""
-    shape: str = ""
+    shape: Shape | None = None
 
 
 class Destination(Enum):
@@ -160,6 +159,10 @@ class _Boot:
 
 
 Lookup = Callable[[Mac], OfferTarget | None]
+Advise = Callable[[PxeClient], Advice]
+"""What a client is offered when nothing is set on its node: the quirk table's word."""
+ShapeOf = Callable[[PxeClient, OfferTarget, DhcpPacket, Advice], Shape]
+"""Chooses the shape for a UEFI PXE client that is about to be answered."""
 _UNKNOWN: Final = OfferTarget("")
 
 
@@ -173,12 +176,19 @@ def answer(data: bytes, *, port: int, settings: OfferSettings, lookup: Lookup) -
 
 
 def decide(
-    packet: DhcpPacket, *, port: int, settings: OfferSettings, lookup: Lookup
+    packet: DhcpPacket,
+    *,
+    port: int,
+    settings: OfferSettings,
+    lookup: Lookup,
+    advise: Advise | None = None,
+    shape_of: ShapeOf | None = None,
 ) -> Reply | Ignored:
     """Return the reply to ``packet``, or why there is none.
 
     ``port`` is the one of ours that it came in on: 67, or 4011 (PXE 2.1 section 2.2.3). ``lookup``
-    finds the node of a MAC. Never raises.
+    finds the node of a MAC; without ``advise`` there are no quirks, without ``shape_of`` a node's
+    own shape comes before the advised one. Never raises.
     """
     client = classify(packet)
     if isinstance(client, NotBootClient):
@@ -193,7 +203,14 @@ def decide(
         if not settings.answer_unknown:
             return Ignored("no node has this MAC address", client, packet=packet)
         target = _UNKNOWN
-    boot = _boot(client, reply_type, target, settings)
+    advice = advise(client) if advise else Advice(settings.shape)
+
+    def shape() -> Shape:
+        if shape_of is not None:
+            return shape_of(client, target, packet, advice)
+        return target.shape or advice.shape
+
+    boot = _boot(client, reply_type, target, settings, advice.nbp, shape)
     if isinstance(boot, str):
         return Ignored(boot, client, target.name, packet)
     return _reply(packet, client, target, reply_type, boot, settings, port)
@@ -226,39 +243,37 @@ def _boot(
     reply_type: MessageType,
     target: OfferTarget,
     settings: OfferSettings,
+    advised_nbp: str,
+    shape: Callable[[], Shape],
 ) -> _Boot | str:
     """Return what ``client`` is to load, or the reason for nothing."""
     if client.kind is FirmwareKind.IPXE and (client.features is None or client.features.http):
         path = f"{settings.http_base}/boot/{client.mac.replace(':', '-')}.ipxe"
         return _Boot("script", path.encode(), _vendor(client))
-    name = _nbp(client.arch, target, settings)
+    name = _nbp(client.arch, (target.nbp, advised_nbp), settings)
     if not name:
         return f"there is no NBP for {client.arch} on this server"
     if client.kind is FirmwareKind.HTTP:
         return _Boot("url", f"{settings.http_base}/nbp/{name}".encode())
     if client.arch is ClientArch.RASPBERRY_PI:
         return _Boot("nbp", name.encode(), _PI_MENU)
-    if _is_binl(client, target, settings):
+    if client.kind is FirmwareKind.PXE and client.arch.is_efi and shape() == "binl":
         if reply_type is MessageType.OFFER:
             return _Boot("binl")
         return _Boot("binl", name.encode(), _boot_item(client))
     return _Boot("nbp", name.encode(), _vendor(client))
 
 
-def _nbp(arch: ClientArch, target: OfferTarget, settings: OfferSettings) -> str:
-    """Return the NBP's file name; a node's own choice holds for its firmware's kind alone.
+def _nbp(arch: ClientArch, preferred: tuple[str, ...], settings: OfferSettings) -> str:
+    """Return the NBP's file name; a preferred one holds for its firmware's kind alone.
 
     A machine can start in BIOS mode today and in UEFI mode tomorrow: ``snponly.efi`` must not
     reach its BIOS.
     """
-    if target.nbp and target.nbp.lower().endswith(".efi") == arch.is_efi:
-        return target.nbp
+    for name in preferred:
+        if name and name.lower().endswith(".efi") == arch.is_efi:
+            return name
     return settings.nbps.get(arch, "")
-
-
-def _is_binl(client: PxeClient, target: OfferTarget, settings: OfferSettings) -> bool:
-    shape = target.shape or settings.shape
-    return client.kind is FirmwareKind.PXE and client.arch.is_efi and shape == "binl"
 
 
 def _vendor(client: PxeClient) -> bytes:

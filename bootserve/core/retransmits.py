@@ -13,13 +13,13 @@ from typing import Final
 
 from bootserve.model.names import Mac
 
-__all__ = ["NoUsableOffers", "RetransmitTracker"]
+__all__ = ["EXCHANGE_SECONDS", "NoUsableOffers", "RetransmitTracker"]
 
 _REPEATS: Final = 3
 _SPAN: Final = 6.5
 """Seconds from the first DISCOVER. EDK2's third comes at 12; iPXE repeats at 1, 3 and 7 s and then
 gives up, while a healthy one, which waits 2 s for a proxy, may repeat at 1 and 3."""
-_PAUSE: Final = 45.0
+EXCHANGE_SECONDS: Final = 45.0
 """Seconds after which a DISCOVER begins another exchange, whatever its xid: EDK2's longest window
 is 32 s, and iPXE under UEFI uses one and the same xid at every boot of a machine."""
 
@@ -67,7 +67,7 @@ class RetransmitTracker:
         Returns the diagnosis when it is due, once for each exchange.
         """
         waiting = self._waiting.get(mac)
-        if waiting is None or waiting.xid != xid or now - waiting.last > _PAUSE:
+        if waiting is None or waiting.xid != xid or now - waiting.last > EXCHANGE_SECONDS:
             self._remember(mac, _Waiting(xid, [now], now))
             return None
         self._waiting.move_to_end(mac)

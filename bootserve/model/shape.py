@@ -22,6 +22,18 @@ class ShapeSetting(StrEnum):
     PXE10 = "pxe10"
     BINL = "binl"
 
+    @property
+    def fixed(self) -> Shape | None:
+        """The one shape that is set, or None."""
+        return _FIXED[self]
+
+
+_FIXED: Final[dict[ShapeSetting, Shape | None]] = {
+    ShapeSetting.AUTO: None,
+    ShapeSetting.PXE10: "pxe10",
+    ShapeSetting.BINL: "binl",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class LearnedShape:

@@ -14,13 +14,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bootserve.core.offers import BINL_PORT, DHCP_PORT, Destination, Ignored, Reply
-from bootserve.core.retransmits import RetransmitTracker
+from bootserve.core.retransmits import NoUsableOffers
 from bootserve.errors import Unavailable
-from bootserve.wire.dhcp import MAX_PACKET, MessageType
+from bootserve.wire.dhcp import MAX_PACKET
 from bootserve.wire.pxe import PxeClient
 
 __all__ = ["DhcpEvent", "DhcpServer", "Handler"]
@@ -35,7 +35,7 @@ _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; the socket module does not 
 _PKTINFO: Final = struct.Struct("=I4s4s")
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from 3.12
 
-Handler = Callable[[bytes, int], Reply | Ignored]
+Handler = Callable[[bytes, int, float], tuple[Reply | Ignored, NoUsableOffers | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,9 @@ class DhcpEvent:
 class DhcpServer:
     """Answers on one interface, from one address, whatever ``handler`` says to each datagram.
 
-    ``handler`` gets the datagram and the port that it came in on; ``on_event`` is called from the
-    event loop and must not block. ``tracker`` finds clients that our offers do no good.
+    ``handler`` gets the datagram, the port that it came in on and the time (monotonic seconds), and
+    returns the answer, and the diagnosis of a client that our offers do no good. ``on_event`` is
+    called from the event loop and must not block.
     """
 
     def __init__(
@@ -71,7 +72,6 @@ class DhcpServer:
         handler: Handler,
         on_event: Callable[[DhcpEvent], None],
         ports: Sequence[int] = (DHCP_PORT, BINL_PORT),
-        tracker: RetransmitTracker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interface = interface
@@ -81,7 +81,6 @@ class DhcpServer:
         self._handler = handler
         self._on_event = on_event
         self._ports = tuple(ports)
-        self._tracker = tracker or RetransmitTracker()
         self._clock = clock
         self._sockets: list[socket.socket] = []
 
@@ -121,7 +120,7 @@ class DhcpServer:
             self._serve(sock, port, data, source)
 
     def _serve(self, sock: socket.socket, port: int, data: bytes, source: tuple[str, int]) -> None:
-        outcome = self._handler(data, port)
+        outcome, found = self._handler(data, port, self._clock())
         xid = outcome.packet.xid if outcome.packet else 0
         kind, reason = "ignored", ""
         if isinstance(outcome, Ignored):
@@ -130,7 +129,8 @@ class DhcpServer:
             kind, reason = self._send(sock, outcome, source)
         event = DhcpEvent(kind, port, source, outcome.client, outcome.node, reason, xid)
         self._on_event(event)
-        self._track(event, outcome)
+        if found:
+            self._on_event(replace(event, kind="no usable offers", reason=str(found)))
 
     def _send(self, sock: socket.socket, reply: Reply, source: tuple[str, int]) -> tuple[str, str]:
         """Send ``reply``; return the event's kind and reason."""
@@ -139,26 +139,6 @@ class DhcpServer:
         except OSError as error:
             return "send failed", f"{reply.kind}: {_describe(error)}"
         return reply.kind, ""
-
-    def _track(self, event: DhcpEvent, outcome: Reply | Ignored) -> None:
-        if outcome.client is None or outcome.packet is None:
-            return
-        if outcome.packet.message_type == MessageType.REQUEST:
-            self._tracker.requested(outcome.client.mac)
-        elif isinstance(outcome, Reply):
-            found = self._tracker.offered(outcome.client.mac, event.xid, self._clock())
-            if found:
-                self._on_event(
-                    DhcpEvent(
-                        "no usable offers",
-                        event.port,
-                        event.source,
-                        event.client,
-                        event.node,
-                        str(found),
-                        event.xid,
-                    )
-                )
 
 
 def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:

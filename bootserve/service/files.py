@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bootserve import resources
+from bootserve.core.quirks import Quirk, QuirkTable, parse_quirks
 from bootserve.core.scripts import TEMPLATES, ScriptRenderer
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.settings import Settings
 from bootserve.wire.pxe import ClientArch
 
-__all__ = ["load_scripts", "nbp_files", "nbps_by_arch"]
+__all__ = ["load_quirks", "load_scripts", "nbp_files", "nbps_by_arch"]
 
 SUFFIX = ".ipxe.j2"
 
@@ -33,6 +35,27 @@ def load_scripts(override: Path | None) -> ScriptRenderer:
                 )
             sources[name] = _read(path)
     return ScriptRenderer(sources)
+
+
+def load_quirks(settings: Settings, nbps: Container[str]) -> QuirkTable:
+    """Return the table of quirks: those in ``quirks_file``, then the shipped ones.
+
+    A shipped entry's NBP that is not among ``nbps`` is left out of it. Raises InvalidInput, with
+    the line, for a file that is no such table or names an NBP that is not there.
+    """
+    own: list[Quirk] = []
+    if path := settings.quirks_file:
+        own += parse_quirks(_read(path), str(path))
+    for quirk in own:
+        if quirk.nbp and quirk.nbp not in nbps:
+            raise InvalidInput(
+                f"{path}: quirk {quirk.name} names {quirk.nbp}, which is not in {settings.nbp_dir}"
+            )
+    shipped = [
+        quirk if quirk.nbp in nbps else replace(quirk, nbp="")
+        for quirk in parse_quirks(_read(resources.quirks()), "the shipped quirks")
+    ]
+    return QuirkTable([*own, *shipped], settings.uefi_shape)
 
 
 def _templates_in(directory: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from bootserve.servers.admin.server import make_app as make_admin_app
 from bootserve.servers.boot import files, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.neighbours import neighbour_mac
-from bootserve.service.files import load_scripts
+from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import make_logger
 from bootserve.service.notify import notify
 from bootserve.service.recall import Recall, recent_boots
@@ -105,7 +105,9 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
     scrubber = Scrubber(kept.artifacts, log)
     stack.push_async_callback(parts.saver.save)
     stack.push_async_callback(_last_flush, parts, log)
+    stack.push_async_callback(parts.shapes.save)
     _background(stack, parts.saver.run())
+    _background(stack, parts.shapes.run())
     _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     await _start_admin(parts, kept, scrubber, log, stack)
@@ -128,6 +130,7 @@ async def _recall(parts: Parts, kept: Kept) -> None:
         time.time() - REMEMBERED_SECONDS,
     )
     parts.timeline.restore(known)
+    await parts.shapes.recall(kept.boots, parts.sql)
 
 
 async def _database_back(parts: Parts, kept: Kept) -> None:
@@ -162,7 +165,9 @@ async def _start_admin(
     reporter = Reporter(parts)
 
     def reload() -> None:
-        parts.current.scripts = load_scripts(settings.templates_dir)
+        scripts = load_scripts(settings.templates_dir)
+        quirks = load_quirks(settings, parts.nbps)
+        parts.current.scripts, parts.shapes.book.quirks = scripts, quirks
         log.info("reloaded")
 
     plane = AdminPlane(
@@ -178,6 +183,7 @@ async def _start_admin(
         status=reporter.status,
         reload=reload,
         scrub=scrubber.scrub,
+        shapes=parts.shapes.book,
     )
     token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
     hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))

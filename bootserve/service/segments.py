@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Interface
 from pathlib import Path
 
 from bootserve.core.discovery import UnknownPolicy
-from bootserve.core.offers import OfferSettings, OfferTarget, answer
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
+from bootserve.core.responder import Responder
+from bootserve.core.retransmits import NoUsableOffers
 from bootserve.errors import InvalidInput
 from bootserve.model.names import Mac
-from bootserve.model.shape import ShapeSetting
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpServer
 from bootserve.servers.tftp import TftpServer
 from bootserve.service.files import nbps_by_arch
 from bootserve.service.interface import address_of
 from bootserve.service.nbpcache import NbpCache
+from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
 
@@ -69,6 +73,7 @@ def make_segments(
     networks: Mapping[str, IPv4Interface],
     nbps: Mapping[str, Path],
     current: Current,
+    shapes: ShapeKeeper,
     sightings: Sightings,
 ) -> tuple[Segment, ...]:
     """Return a segment for each of ``networks``, not yet started; they share what is given here."""
@@ -83,20 +88,31 @@ def make_segments(
             lookup=read,
             on_event=sightings.tftp,
         )
-        dhcp = _dhcp(settings, interface, network, http_base, nbps, current, sightings)
+        responder = _responder(settings, network, http_base, nbps, current, shapes)
+        dhcp = DhcpServer(
+            interface=interface,
+            address=str(network.ip),
+            handler=partial(_answer, responder),
+            on_event=sightings.dhcp,
+        )
         segments.append(Segment(interface, network, http_base, dhcp, tftp))
     return tuple(segments)
 
 
-def _dhcp(
+def _answer(
+    responder: Responder, data: bytes, port: int, now: float
+) -> tuple[Reply | Ignored, NoUsableOffers | None]:
+    return responder.answer(data, port, now, time.time())
+
+
+def _responder(
     settings: Settings,
-    interface: str,
     network: IPv4Interface,
     http_base: str,
     nbps: Mapping[str, Path],
     current: Current,
-    sightings: Sightings,
-) -> DhcpServer:
+    shapes: ShapeKeeper,
+) -> Responder:
     offers = OfferSettings(
         address=str(network.ip),
         http_base=http_base,
@@ -110,12 +126,6 @@ def _dhcp(
         if plan is None:
             return None
         node = plan.node
-        shape = "" if node.shape is ShapeSetting.AUTO else node.shape.value
-        return OfferTarget(node.name, nbp=node.nbp, shape=shape)
+        return OfferTarget(node.name, nbp=node.nbp, shape=node.shape.fixed)
 
-    return DhcpServer(
-        interface=interface,
-        address=str(network.ip),
-        handler=lambda data, port: answer(data, port=port, settings=offers, lookup=lookup),
-        on_event=sightings.dhcp,
-    )
+    return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from bootserve.model.boot import Discovered, Phase
@@ -16,14 +18,24 @@ __all__ = ["Sightings"]
 class Sightings:
     """The event callbacks of the DHCP and TFTP servers.
 
-    With ``register``, a network-boot client that is no node is recorded as discovered.
+    With ``register``, a network-boot client that is no node is recorded as discovered. ``fetched``
+    is told the address that has fetched an NBP, and when (seconds since the epoch).
     """
 
-    def __init__(self, current: Current, recorder: Recorder, log: Any, *, register: bool) -> None:
+    def __init__(
+        self,
+        current: Current,
+        recorder: Recorder,
+        log: Any,
+        *,
+        register: bool,
+        fetched: Callable[[str, float], None],
+    ) -> None:
         self._current = current
         self._recorder = recorder
         self._log = log
         self._register = register
+        self._fetched = fetched
 
     def dhcp(self, event: DhcpEvent) -> None:
         """Take an event of the DHCP server."""
@@ -60,6 +72,7 @@ class Sightings:
         """Take an event of the TFTP server."""
         address = event.client[0]
         if event.kind is TftpEventKind.COMPLETED:
+            self._fetched(address, time.time())
             self._recorder.early(
                 Phase.TFTP,
                 address,

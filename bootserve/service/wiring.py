@@ -11,6 +11,7 @@ from typing import Any
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
 from bootserve.core.minting import Minter
+from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
@@ -18,10 +19,11 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
-from bootserve.service.files import load_scripts, nbp_files
+from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
 from bootserve.service.segments import Segment, find_networks, make_segments
+from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
 from bootserve.store.artifacts import DirectoryStore
@@ -34,6 +36,7 @@ from bootserve.store.journal import Journal
 __all__ = ["Kept", "Parts", "open_kept", "wire"]
 
 SNAPSHOT_FILE = "snapshot.json"
+SHAPES_FILE = "shapes.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Parts:
     saver: Saver
     minter: Minter
     nbps: Mapping[str, Path]
+    shapes: ShapeKeeper
 
 
 def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
@@ -103,21 +107,24 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     recorder = Recorder(
         kept.journal, timeline, DiscoveryFilter(settings.discovered_max), log, filler.wake
     )
+    book = ShapeBook(load_quirks(settings, nbps))
+    known = settings.state_dir / SHAPES_FILE
+    shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
     minter = Minter(limit=settings.boots_per_node)
 
     def published(snapshot: Snapshot) -> None:
         minter.forget_all_but(snapshot.by_mac.keys())
+        shapes.book.forget_all_but(snapshot.by_mac.keys())
         gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         saver.publish(snapshot)
         log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
 
     committer = Committer(current, kept.desired, kept.generations, sql, published)
-    sightings = Sightings(
-        current, recorder, log, register=settings.unknown is UnknownPolicy.REGISTER
-    )
+    register = settings.unknown is UnknownPolicy.REGISTER
+    sightings = Sightings(current, recorder, log, register=register, fetched=shapes.fetched)
     return Parts(
         settings=settings,
-        segments=make_segments(settings, networks, nbps, current, sightings),
+        segments=make_segments(settings, networks, nbps, current, shapes, sightings),
         kept=kept,
         sql=sql,
         current=current,
@@ -128,6 +135,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
         saver=saver,
         minter=minter,
         nbps=nbps,
+        shapes=shapes,
     )
 
 

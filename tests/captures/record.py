@@ -23,7 +23,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, Shape, answer
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
+from bootserve.core.retransmits import NoUsableOffers
+from bootserve.model.shape import Shape
 from bootserve.servers.dhcp import DhcpEvent, DhcpServer
 from bootserve.wire.dhcp import MessageType, build, parse
 from bootserve.wire.pxe import ClientArch
@@ -213,9 +215,11 @@ async def serve(scenario: Scenario, www: Path) -> None:
     """Be the boot server: DhcpServer, and the NBPs and script by HTTP."""
     settings = OfferSettings(SERVER, f"http://{SERVER}:8080", NBPS, shape=scenario.shape)
 
-    def handler(data: bytes, port: int) -> Reply | Ignored:
+    def handler(
+        data: bytes, port: int, _now: float
+    ) -> tuple[Reply | Ignored, NoUsableOffers | None]:
         reply = answer(data, port=port, settings=settings, lookup=OfferTarget)
-        return bare(reply) if scenario.bare else reply
+        return (bare(reply) if scenario.bare else reply), None
 
     started = time.monotonic()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from scapy.layers.dhcp import BOOTP
 
-from bootserve.core.offers import OfferSettings, OfferTarget, Reply, Shape, answer
+from bootserve.core.offers import OfferSettings, OfferTarget, Reply, answer
 from bootserve.core.retransmits import NoUsableOffers, RetransmitTracker
+from bootserve.model.shape import Shape
 from bootserve.wire.dhcp import BOOTREQUEST, DhcpPacket, MessageType, build, parse
 from bootserve.wire.pxe import ClientArch, FirmwareKind, NotBootClient, PxeClient, classify
 

@@ -111,6 +111,7 @@ def test_explain(cli: Cli, client: Namespace) -> None:
         "                  console=ttyS1  (from rack r1)\n"
         "                  debug  (from node n1)\n"
     ) in shown
+    assert "UEFI PXE offer    pxe10, the server's default\n" in shown
     assert re.search(r"^Last boot +web@1 at .* reached failed after \d", shown, re.M)
     script = cli("explain", "n1", "--script").out
     assert script.startswith("#!ipxe\n")
@@ -133,7 +134,7 @@ def test_explain_nodes_that_do_not_boot(cli: Cli) -> None:
 def test_scrub_and_reload(cli: Cli) -> None:
     assert cli("scrub").out == "6 artifacts read, 0 quarantined.\n"
     assert cli.json("scrub") == {"checked": 6, "quarantined": []}
-    assert cli("reload").out == "The templates are read again.\n"
+    assert cli("reload").out == "Templates and quirks are read again.\n"
     assert cli.json("reload")["ready"] is True
 
 

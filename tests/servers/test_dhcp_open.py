@@ -11,7 +11,7 @@ import pytest
 
 from bootserve.errors import Unavailable
 from bootserve.servers.dhcp import DhcpServer
-from tests.support.dhcp import SERVER, handle, inside, ip, serving, two_namespaces
+from tests.support.dhcp import SERVER, as_server, handle, inside, ip, serving, two_namespaces
 
 pytestmark = pytest.mark.netns
 
@@ -78,7 +78,9 @@ def test_a_user_without_the_right_to_bind_is_told(net: tuple[str, str]) -> None:
 
 
 async def test_stopping_twice_does_nothing(net: tuple[str, str]) -> None:
-    server = DhcpServer(interface="boot0", address=SERVER, handler=handle, on_event=print)
+    server = DhcpServer(
+        interface="boot0", address=SERVER, handler=as_server(handle), on_event=print
+    )
     with inside(net[0]):
         await server.start()
     await server.stop()

@@ -126,6 +126,26 @@ def test_a_template_that_does_not_render_is_refused_at_start_and_at_reload(
     assert "has nothing to boot" in admin.call("GET", "/nodes/n1/explain")["script"]
 
 
+def test_a_quirks_file_is_refused_with_its_line_at_start_and_at_reload(
+    servers: Servers, tmp_path: Path
+) -> None:
+    quirks = tmp_path / "quirks.toml"
+    arguments = ("--quirks-file", str(quirks))
+    assert "cannot read" in fails(servers.make(*arguments))
+    good = '[[quirk]]\nname = "q"\nsource = "seen here"\noui = "52:54:00"\nshape = "binl"\n'
+    quirks.write_text(good.replace("binl", "oval"))
+    assert "quirks.toml, line 5: shape: 'oval' is none of" in fails(servers.make(*arguments))
+    quirks.write_text(good + 'nbp = "none.efi"\n')
+    assert "quirk q names none.efi, which is not in" in fails(servers.make(*arguments))
+    quirks.write_text(good)
+    admin = Admin(servers.start(*arguments).state_dir)
+    quirks.write_text(good.replace("name", "title"))
+    with pytest.raises(Problem, match=r"quirks\.toml, line 2: there is no key 'title'"):
+        admin.call("POST", "/reload")
+    quirks.write_text("")
+    admin.call("POST", "/reload")
+
+
 def test_a_damaged_database_leaves_the_last_revision_being_served(
     lab: Lab, servers: Servers
 ) -> None:

@@ -37,7 +37,14 @@ class Scene:
         scripts = {name: (shipped / f"{name}.ipxe.j2").read_text() for name in TEMPLATES}
         known = snapshot(state(node(role="compute"), pins="site web@1"), generation("web@1"))
         current = Current(known, ScriptRenderer(scripts))
-        self.sightings = Sightings(current, self.recorder, log, register=register)
+        self.fetched: list[str] = []
+        self.sightings = Sightings(
+            current,
+            self.recorder,
+            log,
+            register=register,
+            fetched=lambda address, _at: self.fetched.append(address),
+        )
 
     @property
     def lines(self) -> list[Any]:
@@ -103,4 +110,5 @@ def test_tftp(scene: Scene) -> None:
     events = [(line["event"], line["detail"]) for line in scene.lines]
     assert ("tftp", "ipxe.efi, 7 bytes in 0.00 s") in events
     assert events.count(("tftp", "why")) == 2
+    assert scene.fetched == ["10.0.0.9"]
     assert scene.recorder.counts[Phase.TFTP] == 1

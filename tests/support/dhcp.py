@@ -17,7 +17,10 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
-from bootserve.servers.dhcp import DhcpEvent, DhcpServer
+from bootserve.core.quirks import QuirkTable
+from bootserve.core.responder import Responder
+from bootserve.core.shapes import ShapeBook
+from bootserve.servers.dhcp import DhcpEvent, DhcpServer, Handler
 from bootserve.wire.dhcp import DhcpPacket, build
 from bootserve.wire.pxe import ClientArch
 
@@ -39,6 +42,22 @@ _SO_RCVBUFFORCE = 33
 
 def handle(data: bytes, port: int) -> Reply | Ignored:
     return answer(data, port=port, settings=SETTINGS, lookup=lambda _: OfferTarget("web1"))
+
+
+def as_server(handler: Callable[[bytes, int], Reply | Ignored]) -> Handler:
+    """Return a handler without memory as the server calls it."""
+    return lambda data, port, _now: (handler(data, port), None)
+
+
+def responding() -> Handler:
+    """Return a handler that has the memory of the real one, and answers as ``handle`` does."""
+    responder = Responder(
+        SETTINGS,
+        lambda _: OfferTarget("web1"),
+        book=ShapeBook(QuirkTable((), SETTINGS.shape)),
+        on_learned=lambda _learned, _node: None,
+    )
+    return lambda data, port, now: responder.answer(data, port, now, now)
 
 
 def replied(packet: DhcpPacket, port: int = 67) -> bytes:
@@ -97,12 +116,16 @@ def two_namespaces() -> Iterator[tuple[str, str]]:
 @contextlib.asynccontextmanager
 async def serving(
     namespace: str,
-    handler: Callable[[bytes, int], Reply | Ignored] = handle,
+    handler: Callable[[bytes, int], Reply | Ignored] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[list[DhcpEvent]]:
     events: list[DhcpEvent] = []
     server = DhcpServer(
-        interface="boot0", address=SERVER, handler=handler, on_event=events.append, clock=clock
+        interface="boot0",
+        address=SERVER,
+        handler=as_server(handler) if handler else responding(),
+        on_event=events.append,
+        clock=clock,
     )
     with inside(namespace):
         await server.start()

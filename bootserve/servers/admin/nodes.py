@@ -7,6 +7,7 @@ from typing import Any
 
 from bootserve.core.explain import Explanation, explain
 from bootserve.core.scripts import BootLine
+from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.core.transactions import add_node, remove_node, set_node
 from bootserve.errors import InvalidInput, NotFound
@@ -23,7 +24,7 @@ from bootserve.servers.admin.schemas import (
     NodeOut,
     NodePatch,
 )
-from bootserve.servers.admin.schemas_seen import ExplainOut, LostPinOut
+from bootserve.servers.admin.schemas_seen import ExplainOut, LostPinOut, OfferOut
 
 __all__ = ["node_of", "node_out", "routes"]
 
@@ -149,10 +150,21 @@ class _Nodes:
             plan,
             script=current.scripts.for_node(snapshot, plan, line),
             boot=await last_boot(self._plane, found.node.name),
+            shapes=self._plane.shapes,
         )
 
 
-def _explain_out(found: Explanation, plan: NodePlan, *, script: str, boot: Any) -> ExplainOut:
+def _offers(node: Node, shapes: ShapeBook) -> list[OfferOut]:
+    chosen = ((mac, shapes.explain(mac, node.shape.fixed)) for mac in node.macs)
+    return [
+        OfferOut(mac=mac, shape=one.shape, source=one.source, detail=one.detail, at=one.at)
+        for mac, one in chosen
+    ]
+
+
+def _explain_out(
+    found: Explanation, plan: NodePlan, *, script: str, boot: Any, shapes: ShapeBook
+) -> ExplainOut:
     return ExplainOut(
         node=node_out(plan),
         revision=found.revision,
@@ -167,6 +179,7 @@ def _explain_out(found: Explanation, plan: NodePlan, *, script: str, boot: Any) 
         ],
         kernel_args=list(found.kernel_args),
         script=script,
+        offers=_offers(found.node, shapes),
         last_boot=boot,
     )
 

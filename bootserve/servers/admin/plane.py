@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bootserve.core.resolve import Action
+from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan
 from bootserve.model.desired import Revision
 from bootserve.model.generation import GenerationRef
@@ -27,8 +28,8 @@ class AdminPlane:
     """The stores and services behind the API.
 
     ``flush`` carries what the journal holds to SQL, so that a read sees what was acknowledged
-    before it. ``reload`` reads the templates again; ``scrub`` verifies the whole artifact store
-    and returns how many were read and which were quarantined.
+    before it. ``reload`` reads templates and quirks again; ``scrub`` verifies the whole artifact
+    store and returns how many were read and which were quarantined.
     """
 
     current: Current
@@ -43,6 +44,7 @@ class AdminPlane:
     status: Callable[[], Awaitable[StatusOut]]
     reload: Callable[[], None]
     scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
+    shapes: ShapeBook
 
 
 def revision_out(revision: Revision) -> RevisionOut:

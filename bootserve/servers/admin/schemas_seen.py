@@ -23,6 +23,7 @@ __all__ = [
     "ImportBody",
     "ImportOut",
     "LostPinOut",
+    "OfferOut",
     "PhaseOut",
     "ScrubOut",
     "SegmentOut",
@@ -169,6 +170,20 @@ class LostPinOut(Answer):
     reason: str
 
 
+class OfferOut(Answer):
+    """The shape of the next offer to a NIC's UEFI PXE firmware, and where it comes from.
+
+    ``source`` is setting, trial, learned, quirk or default; ``detail`` is the quirk's source,
+    ``at`` when the shape was learned (seconds since the epoch, else 0).
+    """
+
+    mac: str
+    shape: str
+    source: str
+    detail: str
+    at: float
+
+
 class ExplainOut(Answer):
     """A node's next boot and every reason for it; ``script`` is what it would be served now."""
 
@@ -180,6 +195,7 @@ class ExplainOut(Answer):
     lost: list[LostPinOut]
     kernel_args: list[tuple[str, str]]
     script: str
+    offers: list[OfferOut]
     last_boot: BootOut | None
 
 

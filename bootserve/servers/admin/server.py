@@ -30,7 +30,13 @@ def _own_routes(plane: AdminPlane) -> list[Route]:
 
     return [
         Route("GET", "/status", "The server's state", status, StatusOut),
-        Route("POST", "/reload", "Read the iPXE templates again", reload, StatusOut),
+        Route(
+            "POST",
+            "/reload",
+            "Read templates and quirks again",
+            reload,
+            StatusOut,
+        ),
         Route("POST", "/scrub", "Verify every artifact now", scrub, ScrubOut),
     ]
 

@@ -1,0 +1,164 @@
+"""Whole exchanges with the proxyDHCP service, packet by packet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
+from bootserve.core.quirks import Quirk, QuirkTable
+from bootserve.core.responder import Responder
+from bootserve.core.shapes import ShapeBook
+from bootserve.model.names import Mac
+from bootserve.model.shape import LearnedShape, Shape
+from bootserve.wire.dhcp import DhcpPacket, build
+from bootserve.wire.pxe import ClientArch
+
+MAC = "52:54:00:12:ab:56"
+OURS = b"\x0a\0\0\1"
+THEIRS = b"\x0a\0\0\2"
+ADDRESS = b"\x0a\0\0\x09"
+SETTINGS = OfferSettings(
+    "10.0.0.1",
+    "http://10.0.0.1:8080",
+    {ClientArch.BIOS: "undionly.kpxe", ClientArch.EFI_X64: "ipxe.efi"},
+    answer_unknown=True,
+)
+
+
+class Site:
+    """A server, what it learned, and a node's firmware that speaks to it."""
+
+    def __init__(self, *quirks: Quirk, setting: Shape | None = None, known: bool = True) -> None:
+        self.learned: list[tuple[LearnedShape, str]] = []
+        self.book = ShapeBook(QuirkTable(quirks, "pxe10"))
+        self.target = OfferTarget("web1", shape=setting) if known else None
+        self.responder = Responder(
+            SETTINGS,
+            self.lookup,
+            book=self.book,
+            on_learned=lambda learned, node: self.learned.append((learned, node)),
+        )
+
+    def lookup(self, mac: Mac) -> OfferTarget | None:
+        return self.target if mac == MAC else None
+
+    def sends(self, kind: int, now: float, *, port: int = 67, arch: int = 7, **changes: Any) -> str:
+        """What one packet of the node is answered with: the reply's kind, or the reason."""
+        options = {53: bytes((kind,)), 60: b"PXEClient:Arch:0", 93: arch.to_bytes(2, "big")}
+        options |= changes.pop("options", {})
+        packet = DhcpPacket(1, 7, bytes.fromhex(MAC.replace(":", "")), options)
+        data = build(replace(packet, **changes))
+        outcome, self.found = self.responder.answer(data, port, now, now + 5000)
+        return outcome.reason if isinstance(outcome, Ignored) else outcome.kind
+
+    def fails(self, xid: int = 7, start: float = 100.0, **changes: Any) -> list[str]:
+        """An exchange in which it takes no offer."""
+        return [self.sends(1, start + at, xid=xid, **changes) for at in (0, 4, 12, 28)]
+
+
+IPXE = {77: b"iPXE", 175: b"\x13\1\1"}
+
+
+def test_a_node_that_takes_binl_alone_gets_it_and_is_remembered() -> None:
+    site = Site()
+    assert site.fails() == ["offer nbp", "offer nbp", "offer binl", "offer binl"]
+    asked = {54: THEIRS, 50: ADDRESS}
+    assert site.sends(3, 130, options=asked) == "it is a REQUEST to another DHCP server"
+    assert site.sends(3, 131, port=4011, xid=9, ciaddr=ADDRESS) == "ack binl"
+    assert site.learned == [(LearnedShape(MAC, "binl", 5131.0), "web1")]
+    assert site.sends(1, 140, xid=10, options=IPXE) == "offer script"
+    assert site.sends(1, 900, xid=11) == "offer binl"
+    assert site.sends(3, 901, port=4011, xid=12, ciaddr=ADDRESS) == "ack binl"
+    assert len(site.learned) == 1
+
+
+@pytest.mark.parametrize("arch", [7, 11])
+def test_what_it_fetches_by_tftp_tells_what_worked(arch: int) -> None:
+    site = Site(Quirk("q", "s", vendor_class="PXEClient", shape="binl", nbp="x.efi"))
+    assert site.fails(arch=arch) == ["offer binl", "offer binl", "offer nbp", "offer nbp"]
+    site.sends(3, 130, arch=arch, options={54: THEIRS, 50: ADDRESS})
+    assert site.book.mac_at("10.0.0.9") == MAC
+
+
+def test_an_ipxe_that_runs_tells_what_worked() -> None:
+    site = Site(Quirk("q", "s", vendor_class="PXEClient", shape="binl"))
+    site.fails()
+    site.sends(3, 130, options={54: THEIRS, 50: ADDRESS})
+    assert site.sends(1, 135, xid=10, options=IPXE) == "offer script"
+    assert site.learned == [(LearnedShape(MAC, "pxe10", 5135.0), "web1")]
+
+
+def test_the_diagnosis_comes_with_the_answer_that_acts_on_it() -> None:
+    site = Site()
+    site.fails()
+    assert site.found is None
+    site.sends(1, 200, xid=8)
+    site.sends(1, 204, xid=8)
+    assert site.found is None
+    site.sends(1, 212, xid=8)
+    assert site.found is not None
+    assert site.found.at == (0.0, 4.0, 12.0)
+
+
+@pytest.mark.parametrize("setting", ["pxe10", "binl"])
+def test_a_shape_that_is_set_is_kept_and_the_failure_told(setting: Shape) -> None:
+    site = Site(setting=setting)
+    kind = "offer nbp" if setting == "pxe10" else "offer binl"
+    assert site.fails() == [kind] * 4
+    site.sends(1, 200, xid=8), site.sends(1, 204, xid=8), site.sends(1, 212, xid=8)
+    assert site.found is not None
+    acked = "ack nbp" if setting == "pxe10" else "ack binl"
+    assert site.sends(3, 131, port=4011, ciaddr=ADDRESS) == acked
+    assert site.learned == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"arch": 0}, "offer nbp"),
+        ({"options": IPXE}, "offer script"),
+        ({"arch": 16, "options": {60: b"HTTPClient"}}, "offer url"),
+    ],
+)
+def test_a_client_with_one_kind_of_answer_keeps_it(changes: dict[str, Any], kind: str) -> None:
+    site = Site()
+    assert site.fails(**changes) == [kind] * 4
+    site.sends(1, 200, xid=8, **changes), site.sends(1, 204, xid=8, **changes)
+    site.sends(1, 212, xid=8, **changes)
+    assert site.found is not None
+
+
+def test_a_stranger_adapts_too_and_nothing_is_learned() -> None:
+    site = Site(known=False)
+    assert site.fails()[2:] == ["offer binl", "offer binl"]
+    assert site.sends(3, 131, port=4011, ciaddr=ADDRESS) == "ack binl"
+    assert (site.learned, site.book.learned) == ([], {})
+
+
+def test_a_quirks_nbp_gives_way_to_the_nodes_own() -> None:
+    site = Site(Quirk("q", "s", vendor_class="PXEClient", nbp="snponly.efi"))
+    site.target = OfferTarget("web1")
+    options = {53: b"\1", 60: b"PXEClient", 93: b"\0\7"}
+    packet = DhcpPacket(1, 7, bytes.fromhex(MAC.replace(":", "")), options)
+
+    def file() -> bytes:
+        outcome, _ = site.responder.answer(build(packet), 67, 1.0, 1.0)
+        assert isinstance(outcome, Reply)
+        return outcome.data[108:236].rstrip(b"\0")
+
+    assert file() == b"snponly.efi"
+    site.target = OfferTarget("web1", nbp="own.efi")
+    assert file() == b"own.efi"
+    bios = replace(packet, options=options | {93: b"\0\0"})
+    outcome, _ = site.responder.answer(build(bios), 67, 1.0, 1.0)
+    assert isinstance(outcome, Reply)
+    assert b"undionly.kpxe" in outcome.data
+
+
+def test_junk_is_ignored() -> None:
+    outcome, found = Site().responder.answer(b"junk", 67, 1.0, 1.0)
+    assert isinstance(outcome, Ignored)
+    assert (outcome.reason[:9], found) == ("malformed", None)
