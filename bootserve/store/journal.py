@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bootserve.errors import InvalidInput
@@ -123,24 +123,36 @@ class Journal:
         a failing disk.
         """
         with self._lock:
-            sequence = self._sequence
-            gap = self._pending.gap
-            data = b""
-            if gap is not None:
-                sequence += 1
-                data = encode_line(sequence, gap)
-            sequence += 1
-            data += encode_line(sequence, record)
-            if not self._write(data):
-                self._full = True
-                self._lost += 1
-                self._pending.lose(self._clock())
-                return 0
-            self._sequence = sequence
-            self._full = False
-            if gap is not None:
-                self._pending.clear()
-            return sequence
+            if self._append((record,)):
+                return self._sequence
+            self._full = True
+            self._lost += 1
+            self._pending.lose(self._clock())
+            return 0
+
+    def append_all(self, records: Sequence[JournalRecord]) -> None:
+        """Append ``records`` in one write(2), or each alone when that fails.
+
+        Never raises, as :meth:`append`.
+        """
+        with self._lock:
+            if not records or self._append(records):
+                return
+        for record in records:
+            self.append(record)
+
+    def _append(self, records: Sequence[JournalRecord]) -> bool:
+        gap = self._pending.gap
+        told = records if gap is None else (gap, *records)
+        first = self._sequence + 1
+        lines = [encode_line(sequence, record) for sequence, record in enumerate(told, first)]
+        if not self._write(b"".join(lines)):
+            return False
+        self._sequence += len(told)
+        self._full = False
+        if gap is not None:
+            self._pending.clear()
+        return True
 
     def _write(self, data: bytes) -> bool:
         active = self._active

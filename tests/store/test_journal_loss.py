@@ -138,3 +138,33 @@ def test_any_error_of_the_file_system_is_a_loss(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", max_bytes=1 << 26, clock=time.time)
     assert (journal.torn, journal.sequence, journal.lost) == (0, kept, 1)
     journal.close()
+
+
+def writes() -> int:
+    """Return how many write system calls this process has made."""
+    found = re.search(r"syscw: (\d+)", Path("/proc/self/io").read_text())
+    assert found
+    return int(found[1])
+
+
+def test_many_records_are_one_write(reopen: Reopen) -> None:
+    journal = reopen()
+    before = writes()
+    journal.append_all([phase(n) for n in range(1, 101)])
+    assert writes() == before + 1
+    journal.append_all([])
+    assert journal.sequence == 100
+    assert replayed(journal) == [(n, phase(n)) for n in range(1, 101)]
+
+
+def test_of_many_records_those_that_fit_are_kept_and_the_rest_counted(reopen: Reopen) -> None:
+    journal = reopen(max_bytes=4096, clock=lambda: 9.0)
+    journal.append_all([phase(n) for n in range(1, 201)])
+    kept = journal.sequence
+    assert 40 < kept < 100
+    assert (journal.lost, journal.full) == (200 - kept, True)
+    assert replayed(journal) == [(n, phase(n)) for n in range(1, kept + 1)]
+    journal.discard(kept)
+    journal.append_all([phase(1), phase(2)])
+    expected = [GapRecord(200 - kept, 9.0, 9.0), phase(1), phase(2)]
+    assert replayed(journal, kept) == list(enumerate(expected, kept + 1))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -128,3 +129,10 @@ def test_a_time_that_is_no_number_becomes_zero(said: float) -> None:
 def test_what_is_no_record_is_refused(bad: Any) -> None:
     with pytest.raises(InvalidInput, match="journal"):
         record_from_dict(bad)
+
+
+@given(records)
+def test_a_line_is_what_the_json_encoder_makes_of_a_record(record: JournalRecord) -> None:
+    decoded = decode_line(encode_line(7, record))
+    plain = json.dumps(record_to_dict(record), separators=(",", ":")).encode()
+    assert decoded == (7, plain)
