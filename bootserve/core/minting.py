@@ -25,6 +25,14 @@ class Verdict:
     reuse: Boot | None = None
     limited: float = 0.0
 
+    @property
+    def mint(self) -> bool:
+        """Whether the request is a new boot."""
+        return self.reuse is None and not self.limited
+
+
+_MINT = Verdict()
+
 
 @dataclass(slots=True)
 class _History:
@@ -51,7 +59,7 @@ class Minter:
         """
         history = self._by_mac.get(mac)
         if history is None:
-            return Verdict()
+            return _MINT
         last = history.last
         if (
             last is not None
@@ -63,7 +71,7 @@ class Minter:
             history.minted.popleft()
         if len(history.minted) >= self._limit:
             return Verdict(limited=history.minted[0] + self._window - now)
-        return Verdict()
+        return _MINT
 
     def minted(self, boot: Boot, now: float) -> None:
         """Record that ``boot`` was minted at ``now``."""

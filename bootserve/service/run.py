@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.server import make_app as make_admin_app
 from bootserve.servers.boot import files, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
+from bootserve.servers.boot.front import IDLE_SECONDS, Listener
 from bootserve.servers.neighbours import neighbour_mac
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import make_logger
@@ -206,10 +208,13 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         *reports.routes(report_desk),
     ]
     for segment in parts.segments:
-        routes = [*scripts.routes(_script_desk(parts, segment)), *shared]
-        runner = await _runner(make_boot_app(routes, log), stack)
+        desk = _script_desk(parts, segment)
+        app = make_boot_app([*scripts.routes(desk), *shared], log)
+        runner = await _runner(app, stack, idle_seconds=IDLE_SECONDS)
+        listener = Listener(desk, cast(Callable[[], asyncio.Protocol], runner.server))
         address, port = str(segment.network.ip), parts.settings.http_port
-        await _listen(runner, _tcp_socket(address, port, segment.interface))
+        await listener.start(_tcp_socket(address, port, segment.interface))
+        stack.push_async_callback(listener.stop)
 
 
 def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
@@ -224,8 +229,15 @@ def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
     )
 
 
-async def _runner(app: web.Application, stack: AsyncExitStack) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+async def _runner(
+    app: web.Application, stack: AsyncExitStack, idle_seconds: float = 3600.0
+) -> web.AppRunner:
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        keepalive_timeout=idle_seconds,
+    )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     return runner

@@ -21,6 +21,7 @@ from bootserve.store.records import GapRecord, JournalRecord, ReportRecord
 __all__ = ["BootHistory", "BootStore", "DiscoveredMachine"]
 
 _B = tables.boot
+_ORDER = {phase: place for place, phase in enumerate(Phase)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _histories(connection: Connection, query: Select[Any]) -> list[BootHistory]:
                 minted_at=row.minted_at,
                 address=row.address,
             ),
-            tuple(phases.get(row.id, ())),
+            _with_script(phases.get(row.id, []), row.id, row.minted_at),
             *reports.get(row.id, ("", "")),
         )
         for row in rows
@@ -207,14 +208,21 @@ def _histories(connection: Connection, query: Select[Any]) -> list[BootHistory]:
 def _phases(connection: Connection, chosen: Select[Any]) -> dict[str, list[PhaseSeen]]:
     t = tables.boot_phase
     rows = connection.execute(select(t).where(t.c.boot.in_(chosen)))
-    order = {phase: place for place, phase in enumerate(Phase)}
     found: dict[str, list[PhaseSeen]] = {}
     for row in rows:
         seen = PhaseSeen(row.boot, Phase(row.phase), row.at, row.detail)
         found.setdefault(row.boot, []).append(seen)
-    for phases in found.values():
-        phases.sort(key=lambda seen: (seen.at, order[seen.phase]))
     return found
+
+
+def _with_script(seen: list[PhaseSeen], boot_id: str, minted_at: float) -> tuple[PhaseSeen, ...]:
+    """Return ``seen`` in order, with the script: it has no row of its own.
+
+    A boot is minted when its script is served.
+    """
+    if all(one.phase is not Phase.SCRIPT for one in seen):
+        seen = [*seen, PhaseSeen(boot_id, Phase.SCRIPT, minted_at)]
+    return tuple(sorted(seen, key=lambda one: (one.at, _ORDER[one.phase])))
 
 
 def _last_reports(connection: Connection, chosen: Select[Any]) -> dict[str, tuple[str, str]]:

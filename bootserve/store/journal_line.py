@@ -20,10 +20,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 def encode_line(sequence: int, record: JournalRecord) -> bytes:
     """Return the line of ``record``, newline included."""
-    if type(record) is BootRecord:
-        text = _boot_json(record)
-    else:
-        text = _encode(record_to_dict(record))
+    text = _boot_json(record) if isinstance(record, BootRecord) else _encode(record_to_dict(record))
     body = f"{sequence} {text}".encode("ascii")
     return b"%08x %b\n" % (zlib.crc32(body), body)
 

@@ -88,7 +88,8 @@ def test_a_phase_seen_again_keeps_its_first_time_and_its_last_word(
 ) -> None:
     put(store, boot(1), PhaseRecord("b1", "root", 2.0, "first"), PhaseRecord("b1", "root", 3.0))
     put(store, PhaseRecord("b1", "root", 4.0, "again"), PhaseRecord("b1", "root", 5.0))
-    assert store.boot("b1").phases == (PhaseSeen("b1", Phase.ROOT, 2.0, "again"),)
+    seen = (PhaseSeen("b1", Phase.SCRIPT, 1.0), PhaseSeen("b1", Phase.ROOT, 2.0, "again"))
+    assert store.boot("b1").phases == seen
     with database.read() as connection:
         row = connection.execute(select(tables.boot_phase)).one()
     assert (row.at, row.last_at, row.times) == (2.0, 5.0, 4)
@@ -118,7 +119,18 @@ def test_the_last_boot_of_each_node(store: BootStore) -> None:
     put(store, boot(1), boot(2), boot(3, "n2"), PhaseRecord("b2", "up", 9.0))
     last = store.last_boots()
     assert {node: history.boot.id for node, history in last.items()} == {"n1": "b2", "n2": "b3"}
-    assert last["n1"].phases == (PhaseSeen("b2", Phase.UP, 9.0),)
+    up, script = PhaseSeen("b2", Phase.UP, 9.0), PhaseSeen("b2", Phase.SCRIPT, 2.0)
+    assert last["n1"].phases == (script, up)
+
+
+def test_a_boots_script_is_when_it_was_minted_also_where_it_was_written_down(
+    store: BootStore,
+) -> None:
+    put(store, boot(1), PhaseRecord("b1", "kernel", 5.0), PhaseRecord("b1", "tftp", 0.5))
+    put(store, boot(2), PhaseRecord("b2", "script", 2.0), PhaseRecord("b2", "dhcp", 2.0))
+    first = [(one.phase, one.at) for one in store.boot("b1").phases]
+    assert first == [(Phase.TFTP, 0.5), (Phase.SCRIPT, 1.0), (Phase.KERNEL, 5.0)]
+    assert [one.phase for one in store.boot("b2").phases] == [Phase.DHCP, Phase.SCRIPT]
 
 
 def test_a_boot_that_is_not_there(store: BootStore) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from bootserve.core.discovery import DiscoveryFilter
 from bootserve.core.timeline import ActiveBoot, Timeline
@@ -15,6 +16,7 @@ from bootserve.store.journal import Journal
 from bootserve.store.records import (
     BootRecord,
     DiscoveredRecord,
+    JournalRecord,
     PhaseRecord,
     ReportRecord,
     TokenRecord,
@@ -22,6 +24,19 @@ from bootserve.store.records import (
 )
 
 __all__ = ["Recorder"]
+
+
+class _Minted(NamedTuple):
+    """A boot that is not journalled yet, and the answer that waits for it."""
+
+    boot: Boot
+    generation: Generation
+    reply: Callable[[str], None]
+    text: str
+
+
+def _nothing(text: str) -> None:
+    """The answer to a boot whose asker waits by itself."""
 
 
 class Recorder:
@@ -45,18 +60,46 @@ class Recorder:
         self._log = log
         self._appended = appended
         self.counts: Counter[Phase] = Counter()
+        self._minted: list[_Minted] = []
 
     def minted(self, boot: Boot, generation: Generation) -> None:
         """Record a new boot and the phases that led to it; on return it survives SIGKILL."""
-        self._journal.append(BootRecord.of(boot))
-        active = active_boot(boot, generation)
-        active.phases.add(Phase.SCRIPT)
-        early = self._timeline.begin(active)
-        for seen in early:
-            self._journal.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
-        self._journal.append(PhaseRecord(boot.id, Phase.SCRIPT, boot.minted_at))
-        self.counts[Phase.SCRIPT] += 1
+        self.minted_soon(boot, generation, _nothing, "")
+        self.settle()
+
+    def minted_soon(
+        self, boot: Boot, generation: Generation, reply: Callable[[str], None], text: str
+    ) -> None:
+        """Have ``reply`` called with ``text`` once the new boot survives SIGKILL.
+
+        That is when the event loop has been through what it has at hand: the boots that were asked
+        for at the same moment are journalled by one write.
+        """
+        if not self._minted:
+            asyncio.get_running_loop().call_soon(self.settle)
+        self._minted.append(_Minted(boot, generation, reply, text))
+
+    def settle(self) -> None:
+        """Journal the boots that wait for it, and answer them."""
+        if not self._minted:
+            return
+        minted, self._minted = self._minted, []
+        records: list[JournalRecord] = []
+        for one in minted:
+            records.append(BootRecord.of(one.boot))
+            active = active_boot(one.boot, one.generation)
+            active.phases.add(Phase.SCRIPT)
+            for seen in self._timeline.begin(active):
+                records.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
+        self._journal.append_all(records)
+        for one in minted:
+            one.reply(one.text)
+        self.counts[Phase.SCRIPT] += len(minted)
         self._appended()
+        for one in minted:
+            self._log_script(one.boot)
+
+    def _log_script(self, boot: Boot) -> None:
         self._log.info(
             "script",
             node=boot.node,

@@ -81,27 +81,50 @@ class ScriptDesk:
     def _boot(
         self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
     ) -> str:
+        self._recorder.settle()
         scripts, now = self._current.scripts, time.monotonic()
         verdict = self._minter.judge(mac, generation.digest, address, now)
         if verdict.limited:
             line = BootLine("preview", mac, self._http_base)
             reason = f"it asked for its script too often, wait {verdict.limited:.0f} s"
             return scripts.held(plan, line, reason)
-        boot = verdict.reuse or Boot(
-            id=secrets.token_hex(16),
-            node=plan.node.name,
-            mac=mac,
-            generation=generation.ref,
-            digest=generation.digest,
-            revision=snapshot.revision.number,
-            minted_at=time.time(),
-            address=address,
-        )
+        boot = verdict.reuse or _new_boot(snapshot, plan, generation, mac, address)
         text = scripts.for_node(snapshot, plan, BootLine(boot.id, mac, self._http_base))
         if verdict.reuse is None:
             self._recorder.minted(boot, generation)
             self._minter.minted(boot, now)
         return text
+
+    def on_link(self, address: str) -> bool:
+        """Whether ``address`` is on the local segment."""
+        return IPv4Address(address) in self._network
+
+    def quick(self, mac: Mac, address: str, on_link: bool, reply: Callable[[str], None]) -> bool:
+        """Have ``reply`` called soon with the script of a new boot, as :meth:`script` mints it.
+
+        False when the answer is anything else than a new boot: nothing was done then. ``on_link``
+        is whether ``address`` is on the local segment.
+        """
+        snapshot = self._current.snapshot
+        plan = snapshot.plan(mac)
+        if plan is None or plan.resolution.action is not Action.BOOT:
+            return False
+        generation = plan.resolution.generation
+        if generation is None or (on_link and not self._is_node(plan, address)):
+            return False
+        now = time.monotonic()
+        if not self._minter.judge(mac, generation.digest, address, now).mint:
+            return False
+        boot = _new_boot(snapshot, plan, generation, mac, address)
+        line = BootLine(boot.id, mac, self._http_base)
+        text = self._current.scripts.boot(snapshot, plan, generation, line)
+        self._minter.minted(boot, now)
+        self._recorder.minted_soon(boot, generation, reply, text)
+        return True
+
+    def settle(self) -> None:
+        """Answer what :meth:`quick` has put off."""
+        self._recorder.settle()
 
     def _check_requester(self, plan: NodePlan, address: str) -> None:
         if not self._is_node(plan, address):
@@ -123,6 +146,21 @@ class ScriptDesk:
             told = {name: _printable(said.get(name, "")) for name in fields}
             self._recorder.discovered(Discovered(mac=mac, **told))
         return self._current.scripts.for_stranger(mac, self._http_base, register=register)
+
+
+def _new_boot(
+    snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
+) -> Boot:
+    return Boot(
+        id=secrets.token_hex(16),
+        node=plan.node.name,
+        mac=mac,
+        generation=generation.ref,
+        digest=generation.digest,
+        revision=snapshot.revision.number,
+        minted_at=time.time(),
+        address=address,
+    )
 
 
 def _printable(text: str) -> str:

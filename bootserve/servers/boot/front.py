@@ -1,0 +1,168 @@
+"""Stands before aiohttp and answers plain script requests itself; all else aiohttp answers.
+
+In a boot storm scripts are asked for more often than anything else, nearly always in the same few
+bytes. A request that is byte for byte of that kind is answered here, with the very bytes that
+aiohttp would send, at a fifth of the cost. The first other thing that comes on a connection hands
+the connection over, with what was read, and it stays with aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from typing import cast
+
+from aiohttp.http import SERVER_SOFTWARE
+
+from bootserve.servers.boot.scripts import ScriptDesk
+
+__all__ = ["IDLE_SECONDS", "Listener", "plain_headers"]
+
+IDLE_SECONDS = 75.0
+"""A connection on which nothing was asked for so long is closed."""
+
+# "GET /boot/52-54-00-12-34-56.ipxe HTTP/1.1", as this server's own URLs are asked for
+_PATH = slice(0, 10)
+_MAC = slice(10, 27)
+_VERSION = slice(27, 41)
+_HEADERS = slice(41, None)
+_MAX_BYTES = 2048
+
+_HEADER = re.compile(rb"([A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
+_HOST = re.compile(rb"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_HARMLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language"})
+
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nDate: %b\r\nServer: %b\r\n\r\n%b"
+)
+_SERVER = SERVER_SOFTWARE.encode()
+
+
+@lru_cache(maxsize=256)
+def plain_headers(block: bytes) -> bool:
+    """Return whether ``block`` is a request's whole header, and says nothing to act upon.
+
+    It is ``\\r\\n``, the lines, and an empty line, with one Host and no field twice.
+    """
+    if block[:2] != b"\r\n" or block[-4:] != b"\r\n\r\n":
+        return False
+    seen: dict[bytes, bytes] = {}
+    for line in block[2:-4].split(b"\r\n"):
+        match = _HEADER.fullmatch(line)
+        if match is None or match[1].lower() in seen:
+            return False
+        seen[match[1].lower()] = match[2]
+    kept = seen.pop(b"connection", b"keep-alive").lower() == b"keep-alive"
+    host = _HOST.fullmatch(seen.get(b"host", b""))
+    return kept and host is not None and seen.keys() <= _HARMLESS
+
+
+class Listener:
+    """The boot plane's TCP listener.
+
+    ``handler`` makes an aiohttp connection handler, as ``web.AppRunner.server`` does.
+    """
+
+    def __init__(self, desk: ScriptDesk, handler: Callable[[], asyncio.Protocol]) -> None:
+        self.desk = desk
+        self.handler = handler
+        self.connections: set[_Front] = set()
+        self._server: asyncio.Server | None = None
+        self._date = b""
+        self._second = 0
+
+    async def start(self, sock: socket.socket) -> None:
+        """Accept connections on ``sock``, which listens already."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Front(self, loop), sock=sock, backlog=1024)
+
+    async def stop(self) -> None:
+        """Accept no more, and close the connections that aiohttp does not have."""
+        if self._server is not None:
+            self._server.close()
+        for front in [*self.connections]:
+            front.close()
+
+    def answer(self, text: str) -> bytes:
+        """Return the whole answer that carries the script ``text``."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, formatdate(second, usegmt=True).encode()
+        body = text.encode()
+        return _HEAD % (len(body), self._date, _SERVER, body)
+
+
+class _Front(asyncio.Protocol):
+    """One connection, until it is handed over."""
+
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+        self._desk = listener.desk
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._address = str(transport.get_extra_info("peername")[0])
+        self._on_link = self._desk.on_link(self._address)
+        self._listener.connections.add(self)
+        self._heard = self._loop.time()
+        self._idle = self._loop.call_later(IDLE_SECONDS, self._check_idle)
+
+    def data_received(self, data: bytes) -> None:
+        if (
+            data[_PATH] != b"GET /boot/"
+            or data[_VERSION] != b".ipxe HTTP/1.1"
+            or len(data) > _MAX_BYTES
+            or not plain_headers(data[_HEADERS])
+            or not self._ask(data[_MAC].decode("latin-1"))
+        ):
+            self._hand_over(data)
+
+    def _ask(self, raw: str) -> bool:
+        if ":" in raw:  # a mixture of both separators is no MAC
+            return False
+        self._heard = self._loop.time()
+        return self._desk.quick(raw.replace("-", ":"), self._address, self._on_link, self._reply)
+
+    def _reply(self, text: str) -> None:
+        self._transport.write(self._listener.answer(text))
+
+    def _hand_over(self, data: bytes) -> None:
+        """Let aiohttp have the connection, as if it had had it from the first."""
+        self._desk.settle()  # what was asked before is answered before
+        self._leave()
+        handler = self._listener.handler()
+        self._transport.set_protocol(handler)
+        handler.connection_made(self._transport)
+        handler.data_received(data)
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._idle.cancel()
+        self._listener.connections.discard(self)
+
+    def _check_idle(self) -> None:
+        left = self._heard + IDLE_SECONDS - self._loop.time()
+        if left <= 0:
+            self._transport.close()
+        else:
+            self._idle = self._loop.call_later(left, self._check_idle)
+
+    def close(self) -> None:
+        """Close the connection once what was written is sent."""
+        self._transport.close()
