@@ -60,6 +60,7 @@ __all__ = [
 DHCP_PORT: Final = 67
 BINL_PORT: Final = 4011
 
+_BROADCAST: Final = 0x8000  # of the header's flags
 _MAX_FILE: Final = 127  # the header's file field, with its NUL
 _MAX_HTTP_BASE: Final = 200
 _PI_MENU: Final = build_vendor(menu=[MenuItem(0, "Raspberry Pi Boot")], prompt=(0, "PXE"))
@@ -295,12 +296,17 @@ def _reply(
     settings: OfferSettings,
     port: int,
 ) -> Reply:
+    relayed = packet.giaddr != NO_ADDRESS
+    ciaddr = packet.ciaddr if reply_type is MessageType.ACK else NO_ADDRESS
+    # A relay would send this to the address that it gives out, and it gives out none: dnsmasq's
+    # then drops it. RFC 2131 section 4.1: with the flag, a relay broadcasts.
+    broadcast = _BROADCAST if relayed and ciaddr == NO_ADDRESS else 0
     reply = DhcpPacket(
         op=BOOTREPLY,
         htype=packet.htype,
         xid=packet.xid,
-        flags=packet.flags,
-        ciaddr=packet.ciaddr if reply_type is MessageType.ACK else NO_ADDRESS,
+        flags=packet.flags | broadcast,
+        ciaddr=ciaddr,
         siaddr=settings.packed_address,
         giaddr=packet.giaddr,
         chaddr=packet.chaddr,
@@ -309,7 +315,6 @@ def _reply(
         file=boot.file if len(boot.file) <= _MAX_FILE else b"",
         options=_options(packet, reply_type, boot, settings),
     )
-    relayed = packet.giaddr != NO_ADDRESS
     if relayed:
         destination = Destination.RELAY
     else:

@@ -233,6 +233,13 @@ def test_a_relayed_packet_is_answered_through_its_relay_with_option_82_last() ->
     assert (result.destination, result.relay) == (Destination.RELAY, "10.1.0.254")
 
 
+@pytest.mark.parametrize("flags", [0, 0x8000])
+def test_a_relay_is_told_to_broadcast_since_there_is_no_address_to_send_to(flags: int) -> None:
+    relayed = asked(giaddr=b"\x0a\x01\0\xfe", flags=flags)
+    assert parse(replied(relayed).data).flags == 0x8000
+    assert parse(replied(asked(flags=flags)).data).flags == flags
+
+
 def test_option_82_without_a_relay_is_not_mirrored() -> None:
     assert parse(replied(asked(options={82: b"\1\4eth1"})).data) == expected(
         2, {43: PXE10, 67: b"ipxe.efi"}

@@ -42,6 +42,17 @@ def test_uefi_http_has_pxe_switched_off() -> None:
     assert "name=opt/org.tianocore/IPv4PXESupport,string=n" in command
 
 
+def test_arm64_is_emulated_with_firmware_of_its_own() -> None:
+    command = _command(Machine("n1", (MAC,), "uefi-arm64"), Accelerator.KVM)
+    assert command.startswith("qemu-system-aarch64 -accel tcg")
+    assert "-machine virt" in command
+    assert "AAVMF_CODE.fd" in command
+    assert "bootindex=0,romfile=" in command
+    assert "kvm" not in command
+    assert "IPv4PXESupport" not in command
+    assert "IPv4PXESupport" in _command(Machine("n1", (MAC,), "uefi-arm64-http"))
+
+
 def test_kvm_is_used_only_when_chosen() -> None:
     assert "kvm" not in _command(Machine("n1", (MAC,)))
     assert "-accel kvm -cpu host" in _command(Machine("n1", (MAC,)), Accelerator.KVM)

@@ -41,6 +41,8 @@ class FirmwareName(StrEnum):
     BIOS = "bios"
     UEFI = "uefi"
     UEFI_HTTP = "uefi-http"
+    UEFI_ARM64 = "uefi-arm64"
+    UEFI_ARM64_HTTP = "uefi-arm64-http"
 
 
 class NicName(StrEnum):

@@ -15,6 +15,7 @@ from vm_harness.accel import Accelerator, choose_accelerator
 from vm_harness.capture import Capture
 from vm_harness.corrupt import Corruptor
 from vm_harness.dhcp import DhcpServer
+from vm_harness.dhcprelay import DhcpRelay, RelayProgram
 from vm_harness.errors import HarnessError
 from vm_harness.machine import Firmware, Machine, Nic
 from vm_harness.net import Namespace
@@ -24,6 +25,7 @@ from vm_harness.relay import Damage, Rule
 from vm_harness.server import BootServer, default_command
 from vm_harness.topology import (
     BRIDGE,
+    DHCP_ADDRESS,
     HOME,
     INTERFACE,
     RELAYED,
@@ -62,6 +64,7 @@ class Lab:
             relayed=(*pool(RELAYED), RELAYED.address(1)),
         )
         self.segments = [HOME]
+        self.relay: DhcpRelay | None = None
         self.accelerator = Accelerator(state.accelerator)
         self.servers: list[BootServer] = []
         self.vms: list[Vm] = []
@@ -122,6 +125,8 @@ class Lab:
             server.stop()
         for dhcp in self._dhcp_servers:
             dhcp.wait()
+        if self.relay:
+            self.relay.wait()
         if self._reaper:
             self._reaper.stand_down()
             self._reaper = None
@@ -156,6 +161,18 @@ class Lab:
         self._dhcp_servers.append(dhcp)
         dhcp.start(*pool(segment))
         return segment
+
+    def add_relay(self, program: RelayProgram = "isc") -> Segment:
+        """Return a new network behind a DHCP relay, which relays to the DHCP server and bootserve.
+
+        Its router is that relay; both servers have a route to it. A lab has at most one.
+        """
+        self.segments.append(RELAYED)
+        self.network.add_relayed()
+        servers = (DHCP_ADDRESS, SERVER_ADDRESS)
+        self.relay = DhcpRelay(self.network.namespace("relay"), servers, self.directory, program)
+        self.relay.start()
+        return RELAYED
 
     # --- virtual machines -------------------------------------------------------------------
 

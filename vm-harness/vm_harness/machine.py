@@ -15,11 +15,27 @@ from vm_harness.net import run
 
 __all__ = ["Firmware", "Machine", "Nic", "prepare", "qemu_command"]
 
-Firmware = Literal["bios", "uefi", "uefi-http"]
+Firmware = Literal["bios", "uefi", "uefi-http", "uefi-arm64", "uefi-arm64-http"]
 Nic = Literal["virtio-net-pci", "e1000"]
 
-_OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-_OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+@dataclass(frozen=True, slots=True)
+class _Flash:
+    """A UEFI firmware's two files, and the Debian package that has them."""
+
+    code: Path
+    variables: Path
+    package: str
+
+
+_OVMF = _Flash(
+    Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd"), "ovmf"
+)
+_AAVMF = _Flash(
+    Path("/usr/share/AAVMF/AAVMF_CODE.fd"),
+    Path("/usr/share/AAVMF/AAVMF_VARS.fd"),
+    "qemu-efi-aarch64",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,11 @@ class Machine:
             raise HarnessError("a VM needs a MAC address and at least 64 MiB")
 
     @property
+    def is_arm64(self) -> bool:
+        """Whether it is an arm64 machine; else it is an amd64 one."""
+        return self.firmware.startswith("uefi-arm64")
+
+    @property
     def uuid(self) -> uuid.UUID:
         """Its SMBIOS UUID: the same at every start, as a real machine's is."""
         return uuid.uuid5(uuid.NAMESPACE_OID, f"vm-harness {self.macs[0]}")
@@ -66,9 +87,12 @@ class Machine:
 def prepare(machine: Machine, directory: Path) -> None:
     """Put a fresh copy of the firmware's variables and the disks into ``directory``."""
     if machine.firmware != "bios":
-        if not _OVMF_CODE.exists():
-            raise HarnessError(f"{_OVMF_CODE} is missing: install the Debian package ovmf")
-        shutil.copyfile(_OVMF_VARS, directory / "vars.fd")
+        flash = _flash(machine)
+        if not flash.code.exists():
+            raise HarnessError(
+                f"{flash.code} is missing: install the Debian package {flash.package}"
+            )
+        shutil.copyfile(flash.variables, directory / "vars.fd")
     for number, size in enumerate(machine.disks):
         run(
             [
@@ -90,8 +114,8 @@ def qemu_command(machine: Machine, taps: Sequence[str], accelerator: Accelerator
     output to ``console.log``, so the log is whole whoever is connected.
     """
     return [
-        *("qemu-system-x86_64", "-name", machine.name, "-S"),
-        *("-nodefaults", "-no-user-config", "-nographic", *accelerator.arguments),
+        *(*_processor(machine, accelerator), "-name", machine.name, "-S"),
+        *("-nodefaults", "-no-user-config", "-nographic"),
         *("-m", str(machine.memory), "-smp", str(machine.cpus)),
         *("-uuid", str(machine.uuid)),
         *("-smbios", f"type=1,manufacturer=vm-harness,product=QEMU,serial={machine.name}"),
@@ -100,7 +124,7 @@ def qemu_command(machine: Machine, taps: Sequence[str], accelerator: Accelerator
         *("-serial", "chardev:serial"),
         *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control", "-device", "virtio-rng-pci"),
-        *_firmware(machine.firmware),
+        *_firmware(machine),
         *(word for number, tap in enumerate(taps) for word in _nic(machine, number, tap)),
         *(word for number in range(len(machine.disks)) for word in _disk(number)),
         *(("-device", "i6300esb", "-action", "watchdog=reset") if machine.watchdog else ()),
@@ -108,15 +132,26 @@ def qemu_command(machine: Machine, taps: Sequence[str], accelerator: Accelerator
     ]  # fmt: skip
 
 
-def _firmware(firmware: Firmware) -> list[str]:
-    if firmware == "bios":
+def _processor(machine: Machine, accelerator: Accelerator) -> list[str]:
+    if machine.is_arm64:  # emulated wherever the lab is; a57, since "max" spends itself on PAC
+        return ["qemu-system-aarch64", "-accel", "tcg,tb-size=128", "-cpu", "cortex-a57"]
+    return ["qemu-system-x86_64", *accelerator.arguments]
+
+
+def _flash(machine: Machine) -> _Flash:
+    return _AAVMF if machine.is_arm64 else _OVMF
+
+
+def _firmware(machine: Machine) -> list[str]:
+    if machine.firmware == "bios":
         return ["-machine", "pc"]
     pflash = "if=pflash,format=raw"
-    # The service is IPv4: without this OVMF tries PXE over IPv6 for minutes after a refusal.
-    off = ["IPv6PXESupport"] if firmware == "uefi" else ["IPv4PXESupport", "IPv6PXESupport"]
+    # The service is IPv4: without this UEFI tries PXE over IPv6 for minutes after a refusal.
+    http = machine.firmware.endswith("-http")
+    off = ["IPv4PXESupport", "IPv6PXESupport"] if http else ["IPv6PXESupport"]
     return [
-        *("-machine", "q35"),
-        *("-drive", f"{pflash},unit=0,readonly=on,file={_OVMF_CODE}"),
+        *("-machine", "virt" if machine.is_arm64 else "q35"),
+        *("-drive", f"{pflash},unit=0,readonly=on,file={_flash(machine).code}"),
         *("-drive", f"{pflash},unit=1,file=vars.fd"),
         *(word for name in off for word in ("-fw_cfg", f"name=opt/org.tianocore/{name},string=n")),
     ]

@@ -6,8 +6,14 @@ from vm_harness.machine import Firmware
 
 __all__ = ["ROOT", "SCRIPT", "UP", "script_timeout"]
 
-SCRIPT = {"bios": 15.0, "uefi": 40.0, "uefi-http": 40.0}
-"""Seconds from power-on to the iPXE script, by firmware."""
+SCRIPT = {
+    "bios": 15.0,
+    "uefi": 40.0,
+    "uefi-http": 40.0,
+    "uefi-arm64": 40.0,
+    "uefi-arm64-http": 40.0,
+}
+"""Seconds from power-on to the iPXE script (on arm64: to the NBP), by firmware."""
 ROOT = 60.0
 """Seconds from power-on to the mounted root."""
 UP = 180.0

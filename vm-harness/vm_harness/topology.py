@@ -27,6 +27,7 @@ __all__ = [
 DHCP_ADDRESS = "10.44.0.1"
 SERVER_ADDRESS = "10.44.0.2"
 RELAY_ADDRESS = "10.44.0.3"
+_ROUTER = 4  # the host on HOME that RELAYED is behind
 _MAX_NAME = 12  # with the segment's number before it, the name of the switch's port
 
 
@@ -94,6 +95,17 @@ class Topology:
         bridge = ["link", "add", "name", segment.bridge, "type", "bridge"]
         self.switch.ip(*bridge, "stp_state", "0", "forward_delay", "0")
         self.switch.ip("link", "set", segment.bridge, "up")
+
+    def add_relayed(self) -> None:
+        """Make the network RELAYED and the namespace ``relay``, the router between it and HOME."""
+        self.add_segment(RELAYED)
+        router = HOME.address(_ROUTER)
+        relay = self.join("relay", f"{router}/24")
+        self.attach("relay", RELAYED, f"{RELAYED.address(1)}/24")
+        self.give_ipv6(relay, RELAYED)
+        relay.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+        for namespace in (self.dhcp, self.server):
+            namespace.ip("route", "add", f"{RELAYED.address(0)}/24", "via", router)
 
     def give_ipv6(self, namespace: Namespace, segment: Segment) -> None:
         """Give ``namespace`` the IPv6 address of a DHCP server on ``segment``."""
