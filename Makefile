@@ -33,8 +33,8 @@ check: setup ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup ## measure, in ratios of one run
-	$(ASROOT) $(BIN)/python -m bench
+bench: setup ## measure against peers (LINES=tftp-1,offers-* for some; ROUNDS=5)
+	$(ASROOT) $(BIN)/python -m bench $(if $(LINES),--lines '$(LINES)') $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/python -m venv build/lock

@@ -1,97 +1,136 @@
-"""Does a boot cost more when there are more nodes? 10 and 10,000, by turns, in one run."""
+"""``python -m bench``: measures bootserve and its peers by turns, prints the table."""
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import statistics
+import signal
 import sys
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
-from rich.table import Table
-from vm_harness.lab import Lab
-from vm_harness.net import Namespace
-from vm_harness.server import BootServer
+from vm_harness.errors import HarnessError
 
-from bench.clients import ADDRESSES
-from bench.fleet import make_state
+from bench.lines import CEILINGS, LINES, WORKS, Line
+from bench.loads import Figures
+from bench.native import ROOT
+from bench.network import sweep
+from bench.results import judge, print_ceilings, print_table, write_results
+from bench.servers import Servers
 
-FEW, MANY = 10, 10_000
+__all__ = ["main", "select"]
+
 ROUNDS = 5
-COUNT = {"scripts": 2000, "discovers": 4000}
-GOAL = 1.2
-ROOT = Path(__file__).resolve().parents[1]
 
 
-@dataclass
-class Line:
-    """One kind of answer: microseconds each, wall clock and the server's CPU, by rounds."""
+def select(wanted: str) -> list[Line]:
+    """Return the lines that ``wanted`` names: ids or patterns (``tftp-*``), by commas; empty: all.
 
-    wall: dict[int, list[float]] = field(default_factory=lambda: {FEW: [], MANY: []})
-    cpu: dict[int, list[float]] = field(default_factory=lambda: {FEW: [], MANY: []})
-
-
-def cpu_seconds(server: BootServer) -> float:
-    """Return the CPU time that the server has used, user and system, in seconds."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    Raises HarnessError for a name that is no line's.
+    """
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names:
+        if not any(fnmatchcase(line.id, name) for line in LINES):
+            raise HarnessError(f"there is no line {name!r}: --list names them all")
+    return [line for line in LINES if not names or any(fnmatchcase(line.id, one) for one in names)]
 
 
-def measure(client: Namespace, server: BootServer, kind: str, nodes: int, line: Line) -> None:
-    """Drive ``server`` once and add what it took to ``line``."""
-    count = COUNT[kind]
-    before = cpu_seconds(server)
-    argv = [sys.executable, "-m", "bench.clients", kind, str(nodes), str(count)]
-    said = json.loads(client.run(["env", f"PYTHONPATH={ROOT}", *argv], timeout=120))
-    if said["answers"] != count:
-        raise SystemExit(f"{kind} with {nodes} nodes: {said['answers']} of {count} were answered")
-    line.wall[nodes].append(said["seconds"] / count * 1e6)
-    line.cpu[nodes].append((cpu_seconds(server) - before) / count * 1e6)
+class Run:
+    """One run: ``rounds`` of everything that ``lines`` need, each measurement a line of output."""
+
+    def __init__(self, servers: Servers, console: Console, *, rounds: int, scale: float) -> None:
+        self._servers = servers
+        self._console = console
+        self._rounds = rounds
+        self._scale = scale
+
+    def measure(self, lines: Sequence[Line]) -> dict[str, dict[str, list[Figures]]]:
+        """Return the figures of each round by work and case; in every other round from behind."""
+        found: dict[str, dict[str, list[Figures]]] = {}
+        for name in [name for name in WORKS if name in {line.work for line in lines}]:
+            work = WORKS[name]
+            found[name] = {case: [] for case in work.cases}
+            seconds = max(work.measure.seconds * self._scale, 1.0)
+            for number in range(self._rounds):
+                for case in work.cases[:: -1 if number % 2 else 1]:
+                    figures = work.measure.measure(self._servers, case, seconds)
+                    found[name][case].append(figures)
+                    self._say(f"{name} {number + 1}/{self._rounds} {case}", figures)
+        return found
+
+    def ceilings(self, lines: Sequence[Line]) -> dict[str, tuple[str, Figures]]:
+        """Return, by load, the figure to look at and all figures of what has the system's limit."""
+        found = {}
+        for one in CEILINGS:
+            if not one.works & {line.work for line in lines}:
+                continue
+            seconds = max(one.measure.seconds * self._scale, 1.0)
+            figures = one.measure.measure(self._servers, "responder", seconds)
+            found[one.what] = one.figure, figures
+            self._say(f"ceiling of {one.what}", figures)
+        return found
+
+    def _say(self, what: str, figures: Figures) -> None:
+        told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._console.print(f"{what}: {told}", highlight=False, soft_wrap=True)
 
 
-def run(lab: Lab) -> dict[str, Line]:
-    """Measure both servers by turns; only one runs at a time, since they share the ports."""
-    client = lab.client("bench", "10.44.0.50")
-    for address in ADDRESSES:
-        client.ip("address", "add", f"{address}/32", "dev", "lo")
-    lab.network.server.ip("route", "add", "10.99.0.0/24", "via", "10.44.0.50")
-    servers = {}
-    for nodes in (FEW, MANY):
-        state = lab.directory / f"state-{nodes}"
-        make_state(state, nodes)
-        servers[nodes] = lab.bootserve(state_dir=state, arguments=["--boots-per-node", "1000000"])
-    lines = {kind: Line() for kind in COUNT}
-    for number in range(ROUNDS + 1):
-        for nodes in (FEW, MANY) if number % 2 else (MANY, FEW):
-            server = servers[nodes].start()
-            for kind, line in lines.items():
-                measure(client, server, kind, nodes, line if number else Line())  # 0 warms up
-            server.terminate()
-    return lines
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--lines", default="", help="ids or patterns, by commas; default: all")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="one round, a third of the time each")
+    parser.add_argument("--list", action="store_true", help="name the lines and stop")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench/results.json")
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    """Measure, print the table, write ``bench/results.json``; 1 when a ratio is over its goal."""
-    with Lab.create() as lab:
-        lines = run(lab)
-    table = Table(title=f"Time of one answer, µs, medians of {ROUNDS} rounds")
-    headings = ("answer", "clock", f"{FEW} nodes", f"{MANY} nodes", "ratio", "goal")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in headings[:2] else "right")
-    results = []
-    ratios = []
-    for kind, line in lines.items():
-        for clock, rounds in (("wall", line.wall), ("server CPU", line.cpu)):
-            few, many = statistics.median(rounds[FEW]), statistics.median(rounds[MANY])
-            ratio = many / few
-            ratios.append(ratio)
-            results.append({"line": kind, "clock": clock, "few": few, "many": many, "ratio": ratio})
-            table.add_row(kind, clock, f"{few:.0f}", f"{many:.0f}", f"{ratio:.2f}", f"{GOAL}")
-    Console().print(table)
-    (ROOT / "bench/results.json").write_text(json.dumps(results, indent=1) + "\n")
-    return 0 if max(ratios) <= GOAL else 1
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _bench(given: argparse.Namespace, console: Console) -> int:
+    lines = select(given.lines)
+    rounds = 1 if given.quick else given.rounds
+    if rounds < 1:
+        raise HarnessError("--rounds is at least 1")
+    began = time.monotonic()
+    sweep()
+    with Servers() as servers:
+        run = Run(servers, console, rounds=rounds, scale=1 / 3 if given.quick else 1.0)
+        found = run.measure(lines)
+        ceilings = run.ceilings(lines)
+    verdicts = [judge(line, found[line.work]) for line in lines]
+    full = rounds >= ROUNDS and not given.quick
+    title = f"Medians of {rounds} rounds" + ("" if full else " (FEWER THAN ASKED FOR: a glimpse)")
+    print_table(verdicts, title, console)
+    print_ceilings(ceilings, console)
+    seconds = round(time.monotonic() - began)
+    about = {"rounds": rounds, "quick": given.quick, "full": full, "seconds": seconds}
+    write_results(given.output, verdicts, ceilings, {**about, "cores": os.cpu_count()})
+    console.print(f"{seconds // 60} min {seconds % 60} s; {given.output}")
+    return 0 if all(one.met for one in verdicts) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write; return 0 when every goal is met, 1 when not, 2 for trouble."""
+    given = _arguments(argv)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if given.list:
+        for line in LINES:
+            goal = f"{'below' if line.below else 'at least'} {line.goal:g}"
+            console.print(f"{line.id:22}{line.what}: {line.figure}, {goal}", highlight=False)
+        return 0
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return _bench(given, console)
+    except HarnessError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,0 +1,197 @@
+"""What is measured by how long it takes: latency under load, the stall of a commit, one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures
+from bench.native import ROOT
+from bench.processes import cpu_seconds, pin, pss_bytes
+from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
+
+__all__ = ["Answers", "Gap", "Latency", "Memory"]
+
+PUNCTUAL = ["chrt", "--fifo", "10"]
+"""Before all else on the machine, so that only the server's delays are seen, not the clock's."""
+RATE = 200
+COMMIT_RATE = 1000
+_WARM = 1.0
+
+
+@contextlib.contextmanager
+def _cold(path: Path) -> Iterator[None]:
+    """Have the kernel forget the pages of ``path`` again and again (posix_fadvise, DONTNEED)."""
+    end = threading.Event()
+
+    def evict() -> None:
+        with path.open("rb") as file:
+            while not end.is_set():
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                end.wait(0.1)
+
+    thread = threading.Thread(target=evict)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _bulk(server: Server, servers: Servers) -> Iterator[None]:
+    """Have 200 clients fetch the NBP and eight an artifact, as fast as they can."""
+    transfers = {"name": NBP, "file": servers.nbp, "clients": 200, "seconds": 600}
+    path = f"/artifacts/sha256/{servers.artifact.name}"
+    files = {"mode": "fetch", "path": path, "bytes": ARTIFACT_BYTES, "conns": 8, "count": 0}
+    where = servers.folder / "bulk.json"
+    background = server.pair.background
+    with (
+        background("tftpload", where, before=GENERATOR, **transfers),
+        background("httpload", where, before=GENERATOR, address="10.99.0.200", **files),
+    ):
+        time.sleep(_WARM)
+        yield
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Scripts at 200 a second, whatever the answers take; cases ``alone``, ``warm``, ``cold``."""
+
+    server: str
+    seconds: float = 10.0
+
+    def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
+        """Return the latency's percentiles in milliseconds, from when each request was due."""
+        server = servers.get(self.server)
+        artifact = servers.artifact
+        pin(server.namespace, CORES)
+        with contextlib.ExitStack() as stack:
+            if case == "cold":
+                stack.enter_context(_cold(artifact))
+            if case != "alone":
+                stack.enter_context(_bulk(server, servers))
+            said = server.pair.drive(
+                "httpload",
+                before=PUNCTUAL,
+                timeout=seconds + 60,
+                mode="open",
+                path=SCRIPT_PATH,
+                rate=RATE,
+                conns=64,
+                seconds=seconds,
+                expect="bootserve.boot=",
+            )
+        share = {f"{name} ms": float(said[name]) * 1e3 for name in ("p50", "p99", "p999", "max")}
+        return {**share, "scripts": float(said["answers"]), "failed": float(said["failed"])}
+
+
+def _commit(server: Server) -> float:
+    """Pin every node to the other generation and return the seconds that took."""
+    pins = server.bootserve.json("pins")["pins"]
+    other = "web@2" if pins[0]["generation"] == "web@1" else "web@1"
+    began = time.monotonic()
+    server.bootserve.cli("pin", "role/compute", other, "-m", "bench", timeout=300)
+    return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Scripts at 1,000 a second while a revision of all nodes commits."""
+
+    server: str
+    seconds: float = 2.0
+
+    def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
+        """Return the longest time without a reply in milliseconds; ``seconds`` is the lead."""
+        server = servers.get(self.server)
+        pin(server.namespace, CORES)
+        where = servers.folder / "gap.json"
+        load = {"mode": "open", "path": SCRIPT_PATH, "rate": COMMIT_RATE, "conns": 64}
+        more = {"seconds": 600, "nodes": int(self.server.split()[1]), "expect": "bootserve.boot="}
+        took = 0.0
+        with server.pair.background("httpload", where, before=PUNCTUAL, **load, **more) as process:
+            time.sleep(seconds)
+            if case == "commit":
+                took = _commit(server)
+            time.sleep(seconds)
+            process.terminate()
+            process.wait(30)
+        said = json.loads(where.read_text())
+        return {
+            "gap ms": float(said["longest_gap"]) * 1e3,
+            "p99 ms": float(said["p99"]) * 1e3,
+            "max ms": float(said["max"]) * 1e3,
+            "commit s": took,
+            "failed": float(said["failed"]),
+        }
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A server that has just started, a commit of all its nodes, and the time after it."""
+
+    server: str
+    seconds: float = 3.0
+
+    def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
+        """Return the larger of the two settled sums of PSS and the peak between, in MB."""
+        server = servers.get(self.server)
+        try:
+            time.sleep(seconds)
+            started = pss_bytes(server.namespace)
+            seen = [started]
+            end = threading.Event()
+
+            def watch() -> None:
+                while not end.wait(0.02):
+                    seen.append(pss_bytes(server.namespace))
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            try:
+                _commit(server)
+                time.sleep(seconds)
+            finally:
+                end.set()
+                watcher.join()
+            settled = max(started, pss_bytes(server.namespace))
+            return {"MB": settled / 1e6, "started MB": started / 1e6, "peak MB": max(seen) / 1e6}
+        finally:
+            servers.stop(self.server)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One request at a time, so that what is measured is the time of one answer."""
+
+    servers: Mapping[str, str]
+    nodes: Mapping[str, int]
+    kind: str
+    count: int
+    seconds: float = 0.0
+
+    def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
+        """Return microseconds for each answer: wall clock, and the server's CPU."""
+        server = servers.get(self.servers[case])
+        pin(server.namespace, CORES[:1])
+        argv = [sys.executable, "-m", "bench.clients", self.kind, str(self.nodes[case])]
+        before = cpu_seconds(server.namespace)
+        environment = ["env", f"PYTHONPATH={ROOT}", *GENERATOR]
+        said = json.loads(
+            server.pair.client.run([*environment, *argv, str(self.count)], timeout=120)
+        )
+        cpu = cpu_seconds(server.namespace) - before
+        return {
+            "µs": said["seconds"] / self.count * 1e6,
+            "CPU µs": cpu / self.count * 1e6,
+            "failed": float(self.count - said["answers"]),
+        }
