@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec
+from typing import Annotated, Any, Concatenate, ParamSpec, get_args, get_type_hints
 
 import typer
 
@@ -85,7 +85,7 @@ def command(
     def register(
         function: Callable[Concatenate[Session, P], None],
     ) -> Callable[Concatenate[Session, P], None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        own = _options(list(inspect.signature(function, eval_str=True).parameters.values())[1:])
 
         def run(context: typer.Context, **values: Any) -> None:
             json = values.pop("json")
@@ -98,6 +98,21 @@ def command(
         return function
 
     return register
+
+
+def _options(parameters: list[Parameter]) -> list[Parameter]:
+    """Return ``parameters`` with ``**options: Unpack[T]`` as the fields of T, None by default."""
+    found = []
+    for one in parameters:
+        if one.kind is not Parameter.VAR_KEYWORD:
+            found.append(one)
+            continue
+        fields = get_type_hints(get_args(one.annotation)[0], include_extras=True)
+        found += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in fields.items()
+        ]
+    return found
 
 
 def install(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import typer
 
@@ -10,19 +10,12 @@ from bootserve.cli.changes import said, show_commit
 from bootserve.cli.client import Reply, segment
 from bootserve.cli.command import command, group
 from bootserve.cli.options import (
-    ArchOption,
-    BootOption,
-    ImageOption,
-    KernelArgsOption,
-    LabelOption,
     MacArg,
-    MacOption,
     MessageOption,
-    NbpOption,
     NodeArg,
+    NodeOptions,
     RackOption,
     RoleOption,
-    ShapeOption,
     labels_of,
 )
 from bootserve.cli.output import Output, local_time
@@ -63,6 +56,13 @@ def add_commands(app: typer.Typer) -> None:
     command(node, "forget", "bootserve node forget 52:54:00:12:34:56")(forget)
 
 
+def _body(options: NodeOptions) -> dict[str, Any]:
+    """Return the API's fields for the options that were given."""
+    given: dict[str, Any] = dict(options)
+    fields = {**given, "macs": given["mac"] or None, "labels": labels_of(given["label"])}
+    return _given(**{name: fields[name] for name in fields.keys() - {"mac", "label"}})
+
+
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -71,36 +71,14 @@ def add(
     session: Session,
     name: NodeArg,
     *,
-    mac: MacOption = None,
-    rack: RackOption = None,
-    role: RoleOption = None,
-    arch: ArchOption = None,
-    image: ImageOption = None,
-    kernel_args: KernelArgsOption = None,
-    nbp: NbpOption = None,
-    shape: ShapeOption = None,
-    label: LabelOption = None,
-    boot: BootOption = None,
     message: MessageOption = "",
+    **options: Unpack[NodeOptions],
 ) -> None:
     """Add a node. It boots what its role, rack, site or own pin says, or holds without one."""
-    if not mac:
+    if not options["mac"]:
         raise typer.BadParameter("a node needs at least one", param_hint="--mac")
-    fields = _given(
-        name=name,
-        macs=mac,
-        rack=rack,
-        role=role,
-        arch=arch,
-        image=image,
-        kernel_args=kernel_args,
-        nbp=nbp,
-        shape=shape,
-        labels=labels_of(label),
-        boot=boot,
-        message=message,
-    )
-    reply = session.call("POST", "/nodes", CommitOut, body=fields)
+    body = {"name": name, **_body(options), "message": message}
+    reply = session.call("POST", "/nodes", CommitOut, body=body)
     show_commit(session, reply, said(f"Node {name} is added"))
 
 
@@ -108,31 +86,11 @@ def change(
     session: Session,
     name: NodeArg,
     *,
-    mac: MacOption = None,
-    rack: RackOption = None,
-    role: RoleOption = None,
-    arch: ArchOption = None,
-    image: ImageOption = None,
-    kernel_args: KernelArgsOption = None,
-    nbp: NbpOption = None,
-    shape: ShapeOption = None,
-    label: LabelOption = None,
-    boot: BootOption = None,
     message: MessageOption = "",
+    **options: Unpack[NodeOptions],
 ) -> None:
     """Change a node. What is not named stays as it is; '' empties a text."""
-    fields = _given(
-        macs=mac or None,
-        rack=rack,
-        role=role,
-        arch=arch,
-        image=image,
-        kernel_args=kernel_args,
-        nbp=nbp,
-        shape=shape,
-        labels=labels_of(label),
-        boot=boot,
-    )
+    fields = _body(options)
     if not fields:
         raise typer.BadParameter("name at least one thing to change", param_hint="options")
     body = {**fields, "message": message}

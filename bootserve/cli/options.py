@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -23,6 +23,7 @@ __all__ = [
     "MessageOption",
     "NbpOption",
     "NodeArg",
+    "NodeOptions",
     "RackArg",
     "RackOption",
     "ReasonOption",
@@ -133,6 +134,21 @@ BootOption = Annotated[
     BootFrom | None,
     typer.Option("--boot", help="network, or local to leave the node on its own disk."),
 ]
+
+
+class NodeOptions(TypedDict):
+    """What a node can be given; None where the command line does not name it."""
+
+    mac: MacOption
+    rack: RackOption
+    role: RoleOption
+    arch: ArchOption
+    image: ImageOption
+    kernel_args: KernelArgsOption
+    nbp: NbpOption
+    shape: ShapeOption
+    label: LabelOption
+    boot: BootOption
 
 
 def labels_of(texts: list[str] | None) -> dict[str, str] | None:

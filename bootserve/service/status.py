@@ -39,12 +39,17 @@ class Reporter(Collector):
         if filler.away:
             problems.append("the database is away; boots are kept in the journal")
         if journal.full:
-            problems.append(f"the journal cannot be written; {journal.lost} records are lost")
+            lost = _counted(journal.lost, "record is", "records are")
+            problems.append(f"the journal cannot be written; {lost} lost")
         if bad := parts.kept.artifacts.quarantined():
-            problems.append(f"{len(bad)} artifacts are in quarantine: import them again")
+            found = _counted(len(bad), "artifact is", "artifacts are")
+            whose = "its generation" if len(bad) == 1 else "their generations"
+            problems.append(f"{found} in quarantine: import {whose} again")
         stuck = sum(1 for _ in snapshot.unresolvable())
         if stuck:
-            problems.append(f"{stuck} nodes have a pin that cannot be followed")
+            problems.append(
+                f"{_counted(stuck, 'node has', 'nodes have')} a pin that cannot be followed"
+            )
         return problems
 
     async def status(self) -> StatusOut:
@@ -114,3 +119,7 @@ class Reporter(Collector):
         for phase, count in parts.recorder.counts.items():
             phases.add_metric([phase.value], count)
         yield phases
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

@@ -130,7 +130,7 @@ def test_verify_finds_a_flipped_byte_and_export_does_not_pass_it_on(
     assert f"quarantined: {digest}\n" in scrubbed.out
     troubled = cli("status", code=1)
     assert "not ready" in troubled.out
-    assert "1 artifacts are in quarantine" in troubled.out
+    assert "1 artifact is in quarantine: import its generation again" in troubled.out
     assert cli.json("status", code=1)["ready"] is False
     assert cli("image", "import", tmp_path / "b").out.startswith("bad@1 has this digest already")
     assert cli("image", "verify", "bad@1").out == "initrd: ok\nkernel: ok\nroot: ok\n"

@@ -24,7 +24,6 @@ from tests.support.dhcp import (
     dnsmasq_relay,
     ends,
     handle,
-    ip,
     received,
     replied,
     serving,
@@ -33,6 +32,7 @@ from tests.support.dhcp import (
     until,
     wire,
 )
+from tests.support.netns import ip
 
 pytestmark = pytest.mark.netns
 

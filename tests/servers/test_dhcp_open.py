@@ -11,7 +11,8 @@ import pytest
 
 from bootserve.errors import Unavailable
 from bootserve.servers.dhcp import DhcpServer
-from tests.support.dhcp import SERVER, as_server, handle, inside, ip, serving, two_namespaces
+from tests.support.dhcp import SERVER, as_server, handle, is_open, serving, two_namespaces
+from tests.support.netns import inside, ip
 
 pytestmark = pytest.mark.netns
 
@@ -83,7 +84,11 @@ async def test_stopping_twice_does_nothing(net: tuple[str, str]) -> None:
     )
     with inside(net[0]):
         await server.start()
-    await server.stop()
-    await server.stop()
+    assert is_open(net[0], 67)
+    assert is_open(net[0], 4011)
+    for _ in range(2):
+        await server.stop()
+        assert not is_open(net[0], 67)
+        assert not is_open(net[0], 4011)
     async with serving(net[0]):
-        pass
+        pass  # nothing of it is left that would be in the way of another

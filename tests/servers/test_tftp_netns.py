@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import random
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from bootserve.errors import NotFound
 from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
 from bootserve.wire.tftp_packets import Ack, Data, OptionAck, Request, parse
+from tests.support.netns import inside, ip, joined
 
 pytestmark = pytest.mark.netns
 
@@ -24,7 +22,6 @@ SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; the socket module does not name i
 
 SERVER, CLIENT = "10.99.0.1", "10.99.0.2"
 FILES = {"nbp": random.Random(1).randbytes(300_000)}
-_CLONE_NEWNET = 0x40000000
 
 
 def lookup(name: str) -> bytes:
@@ -34,42 +31,11 @@ def lookup(name: str) -> bytes:
         raise NotFound("no such file") from None
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """Let the sockets that are made in the block belong to ``namespace``."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    away = os.open(Path("/run/netns") / namespace, os.O_RDONLY)
-    try:
-        assert libc.setns(away, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        yield
-    finally:
-        assert libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        os.close(home)
-        os.close(away)
-
-
 @pytest.fixture
 def pair() -> Iterator[tuple[str, str]]:
     """Two namespaces: ``boot0`` in the first is joined to ``boot0`` in the second."""
-    names = [f"tftp{os.getpid()}{side}" for side in "ab"]
-    try:
-        for name in names:
-            ip("netns", "add", name)
-        ip("-n", names[0], "link", "add", "name", "boot0", "type", "veth", "peer", "name", "peer0")
-        ip("-n", names[0], "link", "set", "peer0", "netns", names[1], "name", "boot0")
-        for name, address in zip(names, (SERVER, CLIENT), strict=True):
-            ip("-n", name, "address", "add", f"{address}/24", "dev", "boot0")
-            ip("-n", name, "link", "set", "lo", "up")
-            ip("-n", name, "link", "set", "boot0", "up")
-        yield names[0], names[1]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    with joined("tftp", ("boot0", [SERVER], [CLIENT])) as (server, client):
+        yield server, client
 
 
 @contextlib.asynccontextmanager

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import os
 import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
@@ -23,6 +20,7 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.servers.dhcp import DhcpEvent, DhcpServer, Handler
 from bootserve.wire.dhcp import DhcpPacket, build
 from bootserve.wire.pxe import ClientArch
+from tests.support.netns import Link, inside, joined
 
 SERVER, CLIENT = "10.98.0.1", "10.98.0.2"
 SETTINGS = OfferSettings(SERVER, f"http://{SERVER}:8080", {ClientArch.EFI_X64: "ipxe.efi"})
@@ -35,7 +33,6 @@ DISCOVER = DhcpPacket(
     options={53: b"\1", 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)},
 )
 REQUEST = replace(DISCOVER, options={**DISCOVER.options, 53: b"\3"})
-_CLONE_NEWNET = 0x40000000
 _ETH_P_IP = 0x0800
 _SO_RCVBUFFORCE = 33
 
@@ -67,25 +64,6 @@ def replied(packet: DhcpPacket, port: int = 67) -> bytes:
     return reply.data
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
-
-
-@contextlib.contextmanager
-def inside(namespace: str) -> Iterator[None]:
-    """Let the sockets that are made in the block belong to ``namespace``."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    away = os.open(Path("/run/netns") / namespace, os.O_RDONLY)
-    try:
-        assert libc.setns(away, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        yield
-    finally:
-        assert libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        os.close(home)
-        os.close(away)
-
-
 @contextlib.contextmanager
 def two_namespaces() -> Iterator[tuple[str, str]]:
     """The server's namespace and the client's: ``boot0`` here is joined to ``boot0`` there.
@@ -93,24 +71,10 @@ def two_namespaces() -> Iterator[tuple[str, str]]:
     The server's interface has another address before the one that it advertises, and the server's
     namespace a second interface, ``other0``, joined to the client's ``other0``.
     """
-    server, client = (f"bsdhcp{os.getpid()}{side}" for side in ("s", "c"))
-    try:
-        for name in (server, client):
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        for link in ("boot0", "other0"):
-            ip("-n", server, "link", "add", link, "type", "veth",
-               "peer", "name", link, "netns", client)  # fmt: skip
-            for name in (server, client):
-                ip("-n", name, "link", "set", link, "up")
-        for address in ("10.98.0.9/24", f"{SERVER}/24"):
-            ip("-n", server, "address", "add", address, "dev", "boot0")
-        ip("-n", server, "address", "add", "10.97.0.1/24", "dev", "other0")
-        ip("-n", client, "address", "add", f"{CLIENT}/24", "dev", "boot0")
+    boot = ("boot0", ["10.98.0.9", SERVER], [CLIENT])
+    other: Link = ("other0", ["10.97.0.1"], [])
+    with joined("bsdhcp", boot, other) as (server, client):
         yield server, client
-    finally:
-        for name in (server, client):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 @contextlib.asynccontextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,10 +54,28 @@ def test_what_is_built_is_parsed_back(packet: Packet) -> None:
     assert parse(packet.to_bytes()) == packet
 
 
+def check_read(packet: Packet, data: bytes) -> None:
+    """Everything in ``packet`` was in ``data``, and it stays the same when it is sent on."""
+    assert int.from_bytes(data[:2], "big") == int.from_bytes(packet.to_bytes()[:2], "big")
+    assert parse(packet.to_bytes()) == packet
+    match packet:
+        case Data() | Ack():
+            assert packet.to_bytes() == data[: len(packet.to_bytes())]
+        case Error():
+            assert packet.message.encode("latin-1") in data
+        case Request():
+            assert packet.filename.encode("latin-1") + b"\0" in data
+        case OptionAck():
+            assert all(value.encode("latin-1") + b"\0" in data for _, value in packet.options)
+
+
 @given(st.binary(max_size=600))
 def test_random_bytes_give_a_packet_or_a_packet_error(data: bytes) -> None:
-    with suppress(PacketError):
-        parse(data)
+    try:
+        packet = parse(data)
+    except PacketError:
+        return
+    check_read(packet, data)
 
 
 @given(st.sampled_from(range(1, 7)), st.binary(max_size=600))
@@ -79,8 +95,13 @@ def test_a_truncated_packet_gives_a_packet_or_a_packet_error(
 ) -> None:
     whole = packet.to_bytes()
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
-    with suppress(PacketError):
-        parse(cut)
+    try:
+        read = parse(cut)
+    except PacketError:
+        return
+    check_read(read, cut)
+    # the opcode, which says what it is, comes first; only what is last can have lost its end
+    assert type(read) is type(packet)
 
 
 def scapy_bytes(packet: Packet) -> bytes:
