@@ -16,7 +16,8 @@ from bootserve.store.shape_file import load_shapes
 from bootserve.wire.dhcp import DhcpPacket, build, parse
 from tests.service.conftest import Servers
 from tests.support.api import Admin
-from tests.support.dhcp import DISCOVER, MAC, REQUEST, Wire, inside, wire
+from tests.support.dhcp import DISCOVER, MAC, REQUEST, Wire, wire
+from tests.support.netns import inside
 
 PXE10 = b"\x06\x01\x08\xff"
 OWN_QUIRK = '[[quirk]]\nname = "own"\nsource = "seen here"\noui = "52:54:00"\nshape = "binl"\n'
