@@ -20,6 +20,7 @@ __all__ = [
     "group",
     "install",
     "parameter",
+    "signature_of",
     "take",
 ]
 
@@ -85,7 +86,7 @@ def command(
     def register(
         function: Callable[Concatenate[Session, P], None],
     ) -> Callable[Concatenate[Session, P], None]:
-        own = _options(list(inspect.signature(function, eval_str=True).parameters.values())[1:])
+        own = signature_of(function)
 
         def run(context: typer.Context, **values: Any) -> None:
             json = values.pop("json")
@@ -100,10 +101,13 @@ def command(
     return register
 
 
-def _options(parameters: list[Parameter]) -> list[Parameter]:
-    """Return ``parameters`` with ``**options: Unpack[T]`` as the fields of T, None by default."""
+def signature_of(function: Callable[..., None]) -> list[Parameter]:
+    """Return the parameters of a command's function, without the first.
+
+    ``**options: Unpack[T]`` counts as the fields of T, None by default.
+    """
     found = []
-    for one in parameters:
+    for one in list(inspect.signature(function, eval_str=True).parameters.values())[1:]:
         if one.kind is not Parameter.VAR_KEYWORD:
             found.append(one)
             continue

@@ -47,7 +47,7 @@ def test_all_the_commands_are_there() -> None:
         *(f"rack {one}" for one in ("set", "list")),
         *(f"image {one}" for one in ("build", "import", "list", "show", "verify", "export", "rm")),
         *("pin", "unpin", "pins", "rollback", "revisions"),
-        *("status", "boots", "explain", "scrub", "reload"),
+        *("status", "boots", "explain", "scrub", "reload", "probe"),
     }
 
 

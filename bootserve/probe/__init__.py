@@ -1,0 +1,1 @@
+"""``bootserve probe``: a PXE client that looks and takes nothing. The only user of scapy, tftpy."""
