@@ -75,7 +75,13 @@ class Settings(BaseSettings):
         default=1000, ge=1, le=1_000_000, description="discovered machines kept (policy register)"
     )
     boots_per_node: int = Field(
-        default=20, ge=1, description="boots of one MAC in five minutes; then it is told to wait"
+        default=20, ge=1, description="boots of one MAC without a report; then it is told to wait"
+    )
+    nbps_per_node: int = Field(
+        default=10, ge=1, description="NBPs loaded by one MAC without a script; then it gets none"
+    )
+    loop_minutes: float = Field(
+        default=5.0, gt=0, le=1440, description="within how many minutes those boots and NBPs are"
     )
     journal_max_mib: int = Field(
         default=1024, ge=1, le=1 << 20, description="bound of the journal, in MiB"

@@ -14,7 +14,7 @@ from bootserve.servers.admin.routing import Answer
 from bootserve.servers.admin.schemas import NodeList, RackList, RoleList
 from bootserve.servers.admin.schemas_seen import DiscoveredList, GenerationList
 
-__all__ = ["generations", "images", "macs", "nodes", "racks", "roles", "scopes"]
+__all__ = ["generations", "images", "macs", "nodes", "once_actions", "racks", "roles", "scopes"]
 
 SECONDS = 2.0
 
@@ -65,6 +65,11 @@ racks = _completer("/racks", RackList)
 roles = _completer("/roles", RoleList)
 generations = _completer("/generations", GenerationList)
 macs = _completer("/discovered", DiscoveredList)
+
+
+def once_actions(context: typer.Context, incomplete: str) -> list[str]:
+    """Return what a node's next boot only can do."""
+    return _starting(["local", "script", *generations(context, incomplete)], incomplete)
 
 
 def images(context: typer.Context, incomplete: str) -> list[str]:

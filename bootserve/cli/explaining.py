@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bootserve.cli.once import once_text
 from bootserve.cli.output import Output, local_time
 from bootserve.servers.admin.schemas_seen import BootOut, ExplainOut, OfferOut
 
@@ -16,8 +17,10 @@ def render_explanation(out: Output, found: ExplainOut) -> None:
         ("Node", ", ".join([node.name, *filter(None, where), node.arch])),
         ("MAC", "\n".join(node.macs)),
         ("Image", f"{found.image}, from {found.image_from}" if found.image else "none"),
+        ("Once, before that", _once(found)),
         ("Next boot", _outcome(found)),
         ("Why", node.reason),
+        ("Waits", found.waits),
         ("Pin that decides", found.pin or "none"),
         ("Pins that do not", _lost(found)),
         ("Kernel arguments", _kernel_args(found)),
@@ -41,6 +44,12 @@ def _outcome(found: ExplainOut) -> str:
             return "none: it holds and asks again"
         case other:
             return other
+
+
+def _once(found: ExplainOut) -> str:
+    if found.once is None:
+        return ""
+    return f"{once_text(found.once)}, set by {found.once.set_by} {local_time(found.once.set_at)}"
 
 
 def _lost(found: ExplainOut) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import typer
 
+from bootserve.cli import once
 from bootserve.cli.changes import said, show_commit
 from bootserve.cli.client import Reply, segment
 from bootserve.cli.command import command, group
@@ -23,6 +24,7 @@ from bootserve.cli.session import Session
 from bootserve.model.names import parse_mac
 from bootserve.model.shape import ShapeSetting
 from bootserve.servers.admin.schemas import CommitOut, NodeList, NodeOut
+from bootserve.servers.admin.schemas_live import NodeShown
 from bootserve.servers.admin.schemas_seen import DiscoveredList
 
 __all__ = ["add_commands"]
@@ -54,6 +56,7 @@ def add_commands(app: typer.Typer) -> None:
         node, "adopt", "bootserve node adopt 52:54:00:12:34:56 r12-n02 --rack r12 --role compute"
     )(adopt)
     command(node, "forget", "bootserve node forget 52:54:00:12:34:56")(forget)
+    once.add_commands(node)
 
 
 def _body(options: NodeOptions) -> dict[str, Any]:
@@ -137,11 +140,11 @@ def next_boot(node: NodeOut) -> str:
 
 def show(session: Session, name: NodeArg) -> None:
     """Show a node; 'bootserve explain' also says why it boots what it boots."""
-    reply = session.call("GET", f"/nodes/{segment(name)}", NodeOut)
+    reply = session.call("GET", f"/nodes/{segment(name)}", NodeShown)
     session.show(reply, _details)
 
 
-def _details(out: Output, node: NodeOut) -> None:
+def _details(out: Output, node: NodeShown) -> None:
     rows = [
         ("Node", node.name),
         ("MAC", "\n".join(node.macs)),
@@ -154,7 +157,9 @@ def _details(out: Output, node: NodeOut) -> None:
         ("NBP", node.nbp),
         ("Offer shape", "" if node.shape is ShapeSetting.AUTO else node.shape),
         ("Labels", "\n".join(f"{key}={value}" for key, value in node.labels.items())),
+        ("Once", f"{once.once_text(node.once)}, set by {node.once.set_by}" if node.once else ""),
         ("Next boot", f"{next_boot(node)}: {node.reason}"),
+        ("Waits", node.waits),
     ]
     out.pairs([(name, value) for name, value in rows if value])
 

@@ -11,12 +11,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
+from math import ceil
 from typing import Any, NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, TemplateSyntaxError
 
 from bootserve.core.forms import MARKS, Form, only_prints
+from bootserve.core.jitter import jittered, scaled, spread_of
 from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan, Snapshot, machine_id
 from bootserve.errors import InvalidInput
@@ -25,7 +26,7 @@ from bootserve.model.names import Mac
 
 __all__ = ["TEMPLATES", "BootLine", "ScriptRenderer", "script_url"]
 
-TEMPLATES = ("node", "hold", "unresolvable", "discovery", "local")
+TEMPLATES = ("node", "hold", "wait", "unresolvable", "discovery", "local")
 """The templates' names; each is a file ``NAME.ipxe.j2``."""
 
 ATTEMPTS = 5
@@ -211,12 +212,18 @@ class ScriptRenderer:
         """Return the hold script for a known node, saying ``reason`` on its console."""
         return self._held("hold", plan, line, reason)
 
-    def _held(self, template: str, plan: NodePlan, line: BootLine, reason: str) -> str:
+    def waiting(self, plan: NodePlan, line: BootLine, reason: str, seconds: float) -> str:
+        """Return the script of a node in a loop: it asks again in ``seconds``."""
+        return self._held("wait", plan, line, reason, ceil(seconds))
+
+    def _held(
+        self, template: str, plan: NodePlan, line: BootLine, reason: str, pause: int = 0
+    ) -> str:
         return self._render(
             template,
             node=plan.node.name,
             reason=_console_safe(reason),
-            pause=_jittered(HOLD_SECONDS, line.mac),
+            pause=pause or jittered(HOLD_SECONDS, line.mac),
             script_url=script_url(line.http_base, line.mac),
         )
 
@@ -259,28 +266,16 @@ def _kernel_cmdline(who: _Who, generation: Generation, http_base: str) -> str:
     return " ".join(part for part in own if part)
 
 
-def _spread(mac: Mac) -> int:
-    return int.from_bytes(sha256(mac.encode()).digest()[:2], "big")
-
-
-def _scaled(seconds: int, spread: int) -> int:
-    return round(seconds * (0.75 + spread / 131072))
-
-
-def _jittered(seconds: int, mac: Mac) -> int:
-    return _scaled(seconds, _spread(mac))
-
-
 def _pauses_of(spread: int) -> tuple[int, ...]:
-    return tuple(max(1, _scaled(2 << attempt, spread)) for attempt in range(ATTEMPTS))
+    return tuple(max(1, scaled(2 << attempt, spread)) for attempt in range(ATTEMPTS))
 
 
 def _steps() -> list[int]:
     """Return the spreads at which a pause becomes longer, in order."""
     return sorted(
-        bisect_left(range(65536), pause, key=partial(_scaled, 2 << attempt))
+        bisect_left(range(65536), pause, key=partial(scaled, 2 << attempt))
         for attempt in range(ATTEMPTS)
-        for pause in range(_scaled(2 << attempt, 0) + 1, _scaled(2 << attempt, 65535) + 1)
+        for pause in range(scaled(2 << attempt, 0) + 1, scaled(2 << attempt, 65535) + 1)
     )
 
 
@@ -290,7 +285,7 @@ _ALL_PAUSES = [_pauses_of(spread) for spread in (0, *_STEPS)]
 
 def _pauses(mac: Mac) -> tuple[int, ...]:
     """Return the pauses after each failed attempt in seconds, growing and jittered by the MAC."""
-    return _ALL_PAUSES[bisect_right(_STEPS, _spread(mac))]
+    return _ALL_PAUSES[bisect_right(_STEPS, spread_of(mac))]
 
 
 def _line_of(error: TemplateError) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bootserve.core.resolve import Generations
 from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import NotFound
+from bootserve.model.boot import Phase
+from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.recorder import active_boot
+from bootserve.servers.boot.reports import NODE_PHASES
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.service.filler import Filler
 from bootserve.store.boots import BootHistory, BootStore
 
-__all__ = ["Recall", "recent_boots"]
+__all__ = ["Recall", "recent_boots", "remember_loops"]
 
 
 def recent_boots(boots: BootStore, generations: Generations, since: float) -> list[ActiveBoot]:
@@ -30,6 +35,23 @@ def _recalled(
     active.token_hash = boots.token_of_boot(history.boot.id) or ""
     active.phases.update(seen.phase for seen in history.phases)
     return active
+
+
+def remember_loops(
+    guards: Guards, boots: Iterable[ActiveBoot], now: float, monotonic: float
+) -> None:
+    """Count ``boots``, the oldest first, as if this server had minted them.
+
+    ``now`` is seconds since the epoch, ``monotonic`` the same moment on the clock of the guards.
+    """
+    for active in boots:
+        boot = active.boot
+        at = monotonic - max(0.0, now - boot.minted_at)
+        if active.phases & NODE_PHASES - {Phase.FAILED}:
+            guards.loops.release(boot.mac)
+        else:
+            guards.loops.minted(boot.mac, at)
+        guards.minter.minted(boot, at)
 
 
 class Recall:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError, Unavailable
 from bootserve.servers.admin.auth import read_or_make_token
 from bootserve.servers.admin.plane import AdminPlane
@@ -28,7 +29,7 @@ from bootserve.servers.neighbours import neighbour_mac
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import make_logger
 from bootserve.service.notify import notify
-from bootserve.service.recall import Recall, recent_boots
+from bootserve.service.recall import Recall, recent_boots, remember_loops
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment
 from bootserve.service.status import Reporter
@@ -103,7 +104,8 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
     parts.saver.publish(parts.current.snapshot)
     if not parts.filler.away:
-        await _recall(parts, kept)
+        known = await _recall(parts, kept)
+        remember_loops(parts.guards, known, time.time(), time.monotonic())
     scrubber = Scrubber(kept.artifacts, log)
     stack.push_async_callback(parts.saver.save)
     stack.push_async_callback(_last_flush, parts, log)
@@ -122,8 +124,8 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
         stack.push_async_callback(segment.dhcp.stop)
 
 
-async def _recall(parts: Parts, kept: Kept) -> None:
-    """Carry what the last run left in the journal, and remember the boots under way."""
+async def _recall(parts: Parts, kept: Kept) -> Sequence[ActiveBoot]:
+    """Carry what the last run left in the journal, and remember and return the boots under way."""
     await parts.filler.flush()
     known = await parts.sql.run(
         recent_boots,
@@ -133,6 +135,7 @@ async def _recall(parts: Parts, kept: Kept) -> None:
     )
     parts.timeline.restore(known)
     await parts.shapes.recall(kept.boots, parts.sql)
+    return known
 
 
 async def _database_back(parts: Parts, kept: Kept) -> None:
@@ -181,6 +184,8 @@ async def _start_admin(
         boots=kept.boots,
         artifacts=kept.artifacts,
         http_base=parts.segments[0].http_base,
+        guards=parts.guards,
+        once_history=kept.once_history,
         flush=parts.filler.flush,
         status=reporter.status,
         reload=reload,
@@ -202,7 +207,9 @@ async def _start_admin(
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
     recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
-    report_desk = reports.ReportDesk(parts.current, parts.timeline, parts.recorder, recall.find)
+    report_desk = reports.ReportDesk(
+        parts.current, parts.timeline, parts.recorder, parts.guards.loops, recall.find
+    )
     shared = [
         *files.routes(kept.artifacts, parts.nbps, parts.recorder),
         *reports.routes(report_desk),
@@ -221,7 +228,7 @@ def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
     return scripts.ScriptDesk(
         parts.current,
         parts.recorder,
-        parts.minter,
+        parts.guards,
         http_base=segment.http_base,
         unknown=parts.settings.unknown,
         network=segment.network,

@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 from bootserve.core.discovery import UnknownPolicy
+from bootserve.core.loops import LoopGuard
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
 from bootserve.core.responder import Responder
 from bootserve.core.retransmits import NoUsableOffers
@@ -75,6 +76,7 @@ def make_segments(
     current: Current,
     shapes: ShapeKeeper,
     sightings: Sightings,
+    loops: LoopGuard,
 ) -> tuple[Segment, ...]:
     """Return a segment for each of ``networks``, not yet started; they share what is given here."""
     read = NbpCache(nbps).read
@@ -92,7 +94,7 @@ def make_segments(
         dhcp = DhcpServer(
             interface=interface,
             address=str(network.ip),
-            handler=partial(_answer, responder),
+            handler=partial(_answer, responder, loops, sightings),
             on_event=sightings.dhcp,
         )
         segments.append(Segment(interface, network, http_base, dhcp, tftp))
@@ -100,9 +102,18 @@ def make_segments(
 
 
 def _answer(
-    responder: Responder, data: bytes, port: int, now: float
+    responder: Responder,
+    loops: LoopGuard,
+    sightings: Sightings,
+    data: bytes,
+    port: int,
+    now: float,
 ) -> tuple[Reply | Ignored, NoUsableOffers | None]:
-    return responder.answer(data, port, now, time.time())
+    outcome, diagnosis = responder.answer(data, port, now, time.time())
+    outcome, waiting = loops.watch(outcome, now)
+    if waiting is not None and outcome.client is not None:
+        sightings.looping(outcome.node, outcome.client.mac, waiting)
+    return outcome, diagnosis
 
 
 def _responder(

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bootserve.core.loops import Waiting
 from bootserve.model.boot import Discovered, Phase
+from bootserve.model.names import Mac
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpEvent
@@ -67,6 +69,10 @@ class Sightings:
                     vendor_class=client.vendor_class[:100],
                 )
             )
+
+    def looping(self, node: str, mac: Mac, waiting: Waiting) -> None:
+        """Take note that a node in a chainload loop gets no NBP for a while."""
+        self._recorder.looping(node, mac, waiting)
 
     def tftp(self, event: TftpEvent) -> None:
         """Take an event of the TFTP server."""

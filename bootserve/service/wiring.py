@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
+from bootserve.servers.boot.guards import Guards
+from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
@@ -32,6 +35,8 @@ from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.journal import Journal
+from bootserve.store.once import OnceStore
+from bootserve.store.once_files import OnceFiles
 
 __all__ = ["Kept", "Parts", "open_kept", "wire"]
 
@@ -49,6 +54,8 @@ class Kept:
     boots: BootStore
     artifacts: DirectoryStore
     journal: Journal
+    once: OnceFiles
+    once_history: OnceStore
 
     def close(self) -> None:
         """Close the files; nothing may use them afterwards."""
@@ -70,6 +77,8 @@ def open_kept(settings: Settings) -> Kept:
         boots=BootStore(database, journal.id, max_discovered=settings.discovered_max),
         artifacts=DirectoryStore(directory / "artifacts"),
         journal=journal,
+        once=OnceFiles(directory / "boot-once"),
+        once_history=OnceStore(database),
     )
 
 
@@ -87,7 +96,7 @@ class Parts:
     filler: Filler
     committer: Committer
     saver: Saver
-    minter: Minter
+    guards: Guards
     nbps: Mapping[str, Path]
     shapes: ShapeKeeper
 
@@ -110,10 +119,11 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     book = ShapeBook(load_quirks(settings, nbps))
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
-    minter = Minter(limit=settings.boots_per_node)
+    guards = _guards(settings, kept, log)
+    guards.forget_all_but(snapshot)
 
     def published(snapshot: Snapshot) -> None:
-        minter.forget_all_but(snapshot.by_mac.keys())
+        guards.forget_all_but(snapshot)
         shapes.book.forget_all_but(snapshot.by_mac.keys())
         gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         saver.publish(snapshot)
@@ -124,7 +134,7 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     sightings = Sightings(current, recorder, log, register=register, fetched=shapes.fetched)
     return Parts(
         settings=settings,
-        segments=make_segments(settings, networks, nbps, current, shapes, sightings),
+        segments=make_segments(settings, networks, nbps, current, shapes, sightings, guards.loops),
         kept=kept,
         sql=sql,
         current=current,
@@ -133,10 +143,17 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
         filler=filler,
         committer=committer,
         saver=saver,
-        minter=minter,
+        guards=guards,
         nbps=nbps,
         shapes=shapes,
     )
+
+
+def _guards(settings: Settings, kept: Kept, log: Any) -> Guards:
+    limits = LoopLimits(
+        settings.boots_per_node, settings.nbps_per_node, window=settings.loop_minutes * 60
+    )
+    return Guards(Minter(), LoopGuard(limits), OnceDesk(kept.once, kept.journal, log))
 
 
 def _first_snapshot(kept: Kept, saved: Path, log: Any) -> tuple[Snapshot, bool]:

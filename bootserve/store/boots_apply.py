@@ -10,11 +10,13 @@ from sqlalchemy import Connection, Table, case, select
 from bootserve.errors import InvalidInput
 from bootserve.store import tables
 from bootserve.store.dialect import upsert
+from bootserve.store.once import apply_once
 from bootserve.store.records import (
     BootRecord,
     DiscoveredRecord,
     GapRecord,
     JournalRecord,
+    OnceRecord,
     PhaseRecord,
     ReportRecord,
     ShapeRecord,
@@ -66,6 +68,7 @@ class _Batch:
         self._discovered: dict[str, Row] = {}
         self._shapes: dict[str, Row] = {}
         self._gaps: list[Row] = []
+        self._onces: list[OnceRecord] = []
 
     def add(self, sequence: int, record: JournalRecord) -> None:
         """Take one record."""
@@ -85,6 +88,8 @@ class _Batch:
             case ShapeRecord():
                 row = {"mac": record.mac, "shape": record.shape, "at": record.at}
                 self._shapes[record.mac] = row
+            case OnceRecord():
+                self._onces.append(record)
             case GapRecord():
                 self._add_gap(place, record)
 
@@ -161,6 +166,8 @@ class _Batch:
         _merge_phases(connection, list(self._phases.values()))
         _merge_discovered(connection, list(self._discovered.values()))
         _merge_shapes(connection, list(self._shapes.values()))
+        for once in self._onces:
+            apply_once(connection, once)
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:

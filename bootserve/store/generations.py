@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, or_, select, update
 from bootserve.errors import Conflict, IntegrityError, NotFound
 from bootserve.model.desired import Scope, ScopeKind
 from bootserve.model.generation import Generation, GenerationRef, Manifest, parse_manifest
+from bootserve.model.once import OnceOutcome
 from bootserve.store import tables
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
@@ -155,7 +156,11 @@ def _needed(connection: Connection) -> set[str]:
 
 
 def _users(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:
-    return [*_pins(connection, ref), *_recent_boots(connection, ref, now)]
+    return [
+        *_pins(connection, ref),
+        *_boots_once(connection, ref),
+        *_recent_boots(connection, ref, now),
+    ]
 
 
 def _pins(connection: Connection, ref: GenerationRef) -> Sequence[str]:
@@ -176,6 +181,13 @@ def _pins(connection: Connection, ref: GenerationRef) -> Sequence[str]:
         else:
             reasons.append(f"pin {scope} (of revision {row.until - 1}, one of the last 10)")
     return reasons
+
+
+def _boots_once(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+    t = tables.boot_once
+    query = select(t.c.node).where(t.c.outcome == OnceOutcome.PENDING.value)
+    rows = connection.execute(query.where(t.c.generation == str(ref)).order_by(t.c.node))
+    return [f"the next boot of node {row.node}" for row in rows]
 
 
 def _recent_boots(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:

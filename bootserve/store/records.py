@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from bootserve.errors import InvalidInput
 from bootserve.model.boot import Boot, Phase
 from bootserve.model.generation import GenerationRef
+from bootserve.model.once import OnceOutcome
 from bootserve.model.shape import SHAPES
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DiscoveredRecord",
     "GapRecord",
     "JournalRecord",
+    "OnceRecord",
     "PhaseRecord",
     "ReportRecord",
     "ShapeRecord",
@@ -145,6 +147,28 @@ class ShapeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OnceRecord:
+    """Something became of a one-shot action: ``outcome`` is a value of OnceOutcome.
+
+    ``by`` is who set, cancelled or replaced it. What it is stands in the record that set it; which
+    boot consumed it (``boot`` is empty when no generation was booted) in the one that ended it.
+    """
+
+    kind: ClassVar[str] = "once"
+    id: str
+    node: str
+    at: float
+    outcome: str
+    action: str = ""
+    generation: str = ""
+    script: str = ""
+    by: str = ""
+    mac: str = ""
+    address: str = ""
+    boot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GapRecord:
     """``count`` records were lost between ``first_at`` and ``last_at``."""
 
@@ -161,6 +185,7 @@ JournalRecord = (
     | ReportRecord
     | DiscoveredRecord
     | ShapeRecord
+    | OnceRecord
     | GapRecord
 )
 
@@ -173,12 +198,14 @@ _TYPES: Mapping[str, type[Any]] = {
         ReportRecord,
         DiscoveredRecord,
         ShapeRecord,
+        OnceRecord,
         GapRecord,
     )
 }
 _NAMES = {kind: tuple(f.name for f in dataclasses.fields(_TYPES[kind])) for kind in _TYPES}
 _PHASES = frozenset(Phase)
 _SHAPES = frozenset(SHAPES)
+_OUTCOMES = frozenset(OnceOutcome)
 
 
 def record_to_dict(record: JournalRecord) -> dict[str, Any]:
@@ -252,6 +279,8 @@ def record_from_dict(data: Any) -> JournalRecord:
             raise InvalidInput(f"a journal record names no phase: {values['phase'][:40]!r}")
         if values.get("shape", "pxe10") not in _SHAPES:
             raise InvalidInput(f"a journal record names no shape: {values['shape'][:40]!r}")
+        if values.get("outcome", OnceOutcome.PENDING) not in _OUTCOMES:
+            raise InvalidInput(f"a journal record names no outcome: {values['outcome'][:40]!r}")
         record: JournalRecord = known(**values)
     except TypeError:
         raise InvalidInput(

@@ -25,6 +25,7 @@ from sqlalchemy import (
 __all__ = [
     "METADATA",
     "boot",
+    "boot_once",
     "boot_phase",
     "boot_token",
     "discovered",
@@ -171,6 +172,25 @@ boot_token = Table(
     Column("boot", Text, primary_key=True),
     Column("hash", String(64), nullable=False),
     Column("at", Float, nullable=False),
+)
+
+boot_once = Table(
+    "boot_once",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("node", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("script", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", Float, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("ended_at", Float),
+    Column("ended_by", Text, nullable=False, server_default=""),
+    Column("mac", Text, nullable=False, server_default=""),
+    Column("address", Text, nullable=False, server_default=""),
+    Column("boot", Text, nullable=False, server_default=""),
+    Index(None, "node", "set_at"),
 )
 
 report = Table(

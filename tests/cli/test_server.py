@@ -147,6 +147,8 @@ SAMPLES: dict[str, list[str]] = {
     "node discovered": [],
     "node adopt": ["52:54:00:00:03:02", "j2"],
     "node forget": ["52:54:00:00:03:03"],
+    "node boot-once": ["j1", "local"],
+    "node release": ["j1"],
     "node rm": ["j1"],
     "role set": ["spare", "--image", "web"],
     "role list": [],

@@ -1,8 +1,8 @@
-"""New boot, retry, or one too many."""
+"""New boot or retry of the last."""
 
 from __future__ import annotations
 
-from bootserve.core.minting import Minter, Verdict
+from bootserve.core.minting import Minter
 from bootserve.model.boot import Boot
 from bootserve.model.generation import GenerationRef
 from tests.support.states import MAC
@@ -16,30 +16,22 @@ def boot(number: int, *, mac: str = MAC, digest: str = "d1") -> Boot:
 
 def test_a_retry_within_five_seconds_gets_the_same_boot() -> None:
     minter = Minter()
-    assert minter.judge(MAC, "d1", HERE, 100.0) == Verdict()
+    assert minter.retried(MAC, "d1", HERE, 100.0) is None
     minter.minted(boot(1), 100.0)
-    assert minter.judge(MAC, "d1", HERE, 104.9) == Verdict(reuse=boot(1))
-    assert minter.judge(MAC, "d1", HERE, 105.0) == Verdict()
+    assert minter.retried(MAC, "d1", HERE, 104.9) == boot(1)
+    assert minter.retried(MAC, "d1", HERE, 105.0) is None
 
 
 def test_a_pin_or_address_that_changed_in_between_makes_a_new_boot() -> None:
     minter = Minter()
     minter.minted(boot(1), 100.0)
-    assert minter.judge(MAC, "d2", HERE, 101.0) == Verdict()
-    assert minter.judge(MAC, "d1", "10.0.0.10", 101.0) == Verdict()
-
-
-def test_mints_are_limited_per_mac_and_come_back_with_time() -> None:
-    minter = Minter(limit=3, window=60.0)
-    for number in range(3):
-        minter.minted(boot(number), 100.0 + 10 * number)
-    assert minter.judge(MAC, "d1", HERE, 130.0) == Verdict(limited=30.0)
-    assert minter.judge("52:54:00:00:00:02", "d1", HERE, 130.0) == Verdict()
-    assert minter.judge(MAC, "d1", HERE, 160.0) == Verdict()
+    assert minter.retried(MAC, "d2", HERE, 101.0) is None
+    assert minter.retried(MAC, "d1", "10.0.0.10", 101.0) is None
+    assert minter.retried("52:54:00:00:00:02", "d1", HERE, 101.0) is None
 
 
 def test_what_is_no_node_any_more_is_forgotten() -> None:
     minter = Minter()
     minter.minted(boot(1), 100.0)
     minter.forget_all_but({"52:54:00:00:00:02"})
-    assert minter.judge(MAC, "d1", HERE, 101.0) == Verdict()
+    assert minter.retried(MAC, "d1", HERE, 101.0) is None

@@ -291,13 +291,3 @@ def test_sigterm_ends_it_within_five_seconds_with_a_transfer_under_way(
             slow.wait()
     assert server.process.returncode == 0
     server.start()
-
-
-def test_minting_is_limited_and_says_so(client: Namespace, admin: Admin) -> None:
-    admin.call("PUT", "/pins", scope="node/here", generation="web@1")
-    for number in range(25):
-        generation = f"web@{1 + number % 2}"
-        admin.call("PUT", "/pins", scope="node/here", generation=generation)
-        last = script_of(client)
-    assert "bootserve.boot=" not in last
-    assert "it asked for its script too often" in last

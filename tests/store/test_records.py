@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bootserve.errors import InvalidInput
 from bootserve.model.boot import Boot, Phase
 from bootserve.model.generation import GenerationRef
+from bootserve.model.once import OnceOutcome
 from bootserve.model.shape import SHAPES
 from bootserve.store.journal_line import decode_line, decode_record, encode_line
 from bootserve.store.records import (
@@ -18,6 +19,7 @@ from bootserve.store.records import (
     DiscoveredRecord,
     GapRecord,
     JournalRecord,
+    OnceRecord,
     PhaseRecord,
     ReportRecord,
     ShapeRecord,
@@ -40,6 +42,7 @@ BOOT = Boot(
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=50)
 times = st.floats(0, 1e12)
 phases = st.sampled_from([str(phase) for phase in Phase])
+outcomes = st.sampled_from([str(outcome) for outcome in OnceOutcome])
 records: st.SearchStrategy[JournalRecord] = st.one_of(
     st.builds(BootRecord, words, words, words, words, words, st.integers(0, 1 << 40), times, words),
     st.builds(PhaseRecord, words, phases, times, words),
@@ -47,6 +50,7 @@ records: st.SearchStrategy[JournalRecord] = st.one_of(
     st.builds(ReportRecord, words, phases, times, words, words, times, words),
     st.builds(DiscoveredRecord, words, times, words, words, words, words, words, words),
     st.builds(ShapeRecord, words, words, st.sampled_from(SHAPES), times),
+    st.builds(OnceRecord, words, words, times, outcomes, words, words, words, words, words),
     st.builds(GapRecord, st.integers(1, 1 << 40), times, times),
 )
 

@@ -8,13 +8,14 @@ from typing import Any
 from bootserve.core.explain import Explanation, explain
 from bootserve.core.scripts import BootLine
 from bootserve.core.shapes import ShapeBook
-from bootserve.core.snapshot import NodePlan, Snapshot
+from bootserve.core.snapshot import NodePlan
 from bootserve.core.transactions import add_node, remove_node, set_node
-from bootserve.errors import InvalidInput, NotFound
+from bootserve.errors import InvalidInput
 from bootserve.model.desired import Node
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin.boots import last_boot
-from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.live import once_out, waits_of
+from bootserve.servers.admin.plane import AdminPlane, committed, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
     CommitOut,
@@ -24,6 +25,7 @@ from bootserve.servers.admin.schemas import (
     NodeOut,
     NodePatch,
 )
+from bootserve.servers.admin.schemas_live import NodeShown
 from bootserve.servers.admin.schemas_seen import ExplainOut, LostPinOut, OfferOut
 
 __all__ = ["node_of", "node_out", "routes"]
@@ -89,13 +91,6 @@ def _labels(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
 
 
-def _find(snapshot: Snapshot, name: str) -> NodePlan:
-    plan = snapshot.plans.get(name)
-    if plan is None:
-        raise NotFound(f"there is no node {name}", hint="See 'bootserve node list'.")
-    return plan
-
-
 class _Nodes:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
@@ -105,8 +100,13 @@ class _Nodes:
         plans = sorted(snapshot.plans.values(), key=lambda plan: plan.node.name)
         return NodeList(revision=snapshot.revision.number, nodes=[node_out(plan) for plan in plans])
 
-    async def show(self, call: Call[Request, NoQuery]) -> NodeOut:
-        return node_out(_find(self._plane.current.snapshot, call.path["name"]))
+    async def show(self, call: Call[Request, NoQuery]) -> NodeShown:
+        plan = find_plan(self._plane.current.snapshot, call.path["name"])
+        return NodeShown(
+            **node_out(plan).model_dump(),
+            waits=waits_of(self._plane, plan),
+            once=once_out(self._plane.guards.once.pending(plan.node.name)),
+        )
 
     async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
         body = call.body
@@ -140,17 +140,19 @@ class _Nodes:
         return committed(result)
 
     async def explain(self, call: Call[Request, NoQuery]) -> ExplainOut:
-        current = self._plane.current
-        snapshot = current.snapshot
+        plane = self._plane
+        snapshot = plane.current.snapshot
         found = explain(snapshot, call.path["name"])
         plan = snapshot.plans[found.node.name]
-        line = BootLine("preview", found.node.macs[0], self._plane.http_base)
+        line = BootLine("preview", plan.node.macs[0], plane.http_base)
         return _explain_out(
             found,
             plan,
-            script=current.scripts.for_node(snapshot, plan, line),
-            boot=await last_boot(self._plane, found.node.name),
-            shapes=self._plane.shapes,
+            waits=waits_of(plane, plan),
+            once=once_out(plane.guards.once.pending(plan.node.name)),
+            script=plane.guards.preview(plane.current.scripts, snapshot, plan, line, whole=True),
+            offers=_offers(found.node, plane.shapes),
+            last_boot=await last_boot(plane, plan.node.name),
         )
 
 
@@ -162,9 +164,7 @@ def _offers(node: Node, shapes: ShapeBook) -> list[OfferOut]:
     ]
 
 
-def _explain_out(
-    found: Explanation, plan: NodePlan, *, script: str, boot: Any, shapes: ShapeBook
-) -> ExplainOut:
+def _explain_out(found: Explanation, plan: NodePlan, **live: Any) -> ExplainOut:
     return ExplainOut(
         node=node_out(plan),
         revision=found.revision,
@@ -178,9 +178,7 @@ def _explain_out(
             for lost in found.lost
         ],
         kernel_args=list(found.kernel_args),
-        script=script,
-        offers=_offers(found.node, shapes),
-        last_boot=boot,
+        **live,
     )
 
 
@@ -191,7 +189,7 @@ def routes(plane: AdminPlane) -> list[Route]:
     return [
         Route("GET", "/nodes", "List nodes", nodes.list_all, NodeList),
         Route("POST", "/nodes", "Add a node", nodes.add, CommitOut, NodeBody, status=201),
-        Route("GET", one, "Show a node", nodes.show, NodeOut),
+        Route("GET", one, "Show a node", nodes.show, NodeShown),
         Route("PATCH", one, "Change a node", nodes.change, CommitOut, NodePatch),
         Route("DELETE", one, "Remove a node", nodes.remove, CommitOut, query=MessageQuery),
         Route("GET", one + "/explain", "Explain a node's next boot", nodes.explain, ExplainOut),

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from bootserve.core.resolve import Action
 from bootserve.core.shapes import ShapeBook
-from bootserve.core.snapshot import NodePlan
+from bootserve.core.snapshot import NodePlan, Snapshot
+from bootserve.errors import NotFound
 from bootserve.model.desired import Revision
 from bootserve.model.generation import GenerationRef
 from bootserve.servers.admin.schemas import CommitOut, RevisionOut
 from bootserve.servers.admin.schemas_seen import StatusOut
+from bootserve.servers.boot.guards import Guards
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -19,8 +21,9 @@ from bootserve.store.artifacts import ArtifactStore
 from bootserve.store.boots import BootStore
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
+from bootserve.store.once import OnceStore
 
-__all__ = ["AdminPlane", "committed", "revision_out"]
+__all__ = ["AdminPlane", "committed", "find_plan", "revision_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,21 @@ class AdminPlane:
     boots: BootStore
     artifacts: ArtifactStore
     http_base: str
+    guards: Guards
+    once_history: OnceStore
     flush: Callable[[], Awaitable[None]]
     status: Callable[[], Awaitable[StatusOut]]
     reload: Callable[[], None]
     scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
     shapes: ShapeBook
+
+
+def find_plan(snapshot: Snapshot, name: str) -> NodePlan:
+    """Return the plan of node ``name``; raises NotFound."""
+    plan = snapshot.plans.get(name)
+    if plan is None:
+        raise NotFound(f"there is no node {name}", hint="See 'bootserve node list'.")
+    return plan
 
 
 def revision_out(revision: Revision) -> RevisionOut:

@@ -9,6 +9,7 @@ from pydantic import Field
 from bootserve.model.names import Arch
 from bootserve.servers.admin.routing import Answer, Query, Request
 from bootserve.servers.admin.schemas import Name, NodeOut, RevisionOut
+from bootserve.servers.admin.schemas_live import OnceOut
 
 __all__ = [
     "BootList",
@@ -185,7 +186,10 @@ class OfferOut(Answer):
 
 
 class ExplainOut(Answer):
-    """A node's next boot and every reason for it; ``script`` is what it would be served now."""
+    """A node's next boot and every reason for it; ``script`` is what it would be served now.
+
+    ``waits`` says why a node in a loop gets nothing now, ``once`` what its next boot only does.
+    """
 
     node: NodeOut
     revision: int
@@ -194,6 +198,8 @@ class ExplainOut(Answer):
     pin: str
     lost: list[LostPinOut]
     kernel_args: list[tuple[str, str]]
+    waits: str
+    once: OnceOut | None
     script: str
     offers: list[OfferOut]
     last_boot: BootOut | None

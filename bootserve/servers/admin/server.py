@@ -7,7 +7,16 @@ import json
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from bootserve.servers.admin import boots, discovered, generations, groups, nodes, openapi, pins
+from bootserve.servers.admin import (
+    boots,
+    discovered,
+    generations,
+    groups,
+    live,
+    nodes,
+    openapi,
+    pins,
+)
 from bootserve.servers.admin.auth import middleware
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route, install
@@ -46,6 +55,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
     return [
         *_own_routes(plane),
         *nodes.routes(plane),
+        *live.routes(plane),
         *discovered.routes(plane),
         *groups.routes(plane),
         *pins.routes(plane),

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bootserve.core.discovery import DiscoveryFilter
+from bootserve.core.loops import Waiting
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
 from bootserve.model.generation import Generation
+from bootserve.model.names import Mac
 from bootserve.store.journal import Journal
 from bootserve.store.records import (
     BootRecord,
@@ -109,6 +111,13 @@ class Recorder:
             mac=boot.mac,
             address=boot.address,
         )
+
+    def looping(self, node: str, mac: Mac, waiting: Waiting) -> None:
+        """Log that a node is made to wait, once for each wait."""
+        if waiting.new:
+            self._log.warning(
+                "loop", node=node, mac=mac, detail=waiting.reason, seconds=waiting.seconds
+            )
 
     def early(self, phase: Phase, key: str, detail: str, **fields: Any) -> None:
         """Note a phase that has no boot yet; ``fields`` go to its log line."""

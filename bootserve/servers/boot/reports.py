@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from aiohttp import web
 
+from bootserve.core.loops import LoopGuard
 from bootserve.core.seed import SEED_FILES, seed_file
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.errors import InvalidInput, NotFound, Refused, Unauthorized
@@ -18,7 +19,7 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.store.records import ReportRecord
 
-__all__ = ["BootFinder", "ReportDesk", "routes"]
+__all__ = ["NODE_PHASES", "BootFinder", "ReportDesk", "routes"]
 
 MAX_REPORTS = 500
 MAX_BODY = 64 << 10
@@ -39,11 +40,17 @@ class ReportDesk:
     """
 
     def __init__(
-        self, current: Current, timeline: Timeline, recorder: Recorder, find: BootFinder
+        self,
+        current: Current,
+        timeline: Timeline,
+        recorder: Recorder,
+        loops: LoopGuard,
+        find: BootFinder,
     ) -> None:
         self._current = current
         self._timeline = timeline
         self._recorder = recorder
+        self._loops = loops
         self._find = find
 
     async def authenticate(self, request: web.Request, *, bind: bool) -> ActiveBoot:
@@ -75,7 +82,10 @@ class ReportDesk:
         active = await self.authenticate(request, bind=True)
         if active.reports >= MAX_REPORTS:
             return web.Response(status=429, text="too many reports of one boot\n")
-        self._recorder.reported(active, _parse_report(active, request, await _body(request)))
+        report = _parse_report(active, request, await _body(request))
+        self._recorder.reported(active, report)
+        if report.phase != Phase.FAILED:
+            self._loops.release(active.boot.mac)
         return web.Response(status=202)
 
     async def seed(self, request: web.Request) -> web.Response:

@@ -11,14 +11,15 @@ from ipaddress import IPv4Address, IPv4Interface
 from aiohttp import web
 
 from bootserve.core.discovery import UnknownPolicy
-from bootserve.core.minting import Minter
+from bootserve.core.once import once_plan
 from bootserve.core.resolve import Action
 from bootserve.core.scripts import BootLine
 from bootserve.core.snapshot import NodePlan, Snapshot
-from bootserve.errors import NotFound, Refused
+from bootserve.errors import BootserveError, NotFound, Refused
 from bootserve.model.boot import Boot, Discovered
 from bootserve.model.generation import Generation
 from bootserve.model.names import Mac, parse_mac
+from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 
@@ -38,7 +39,7 @@ class ScriptDesk:
         self,
         current: Current,
         recorder: Recorder,
-        minter: Minter,
+        guards: Guards,
         *,
         http_base: str,
         unknown: UnknownPolicy,
@@ -47,7 +48,8 @@ class ScriptDesk:
     ) -> None:
         self._current = current
         self._recorder = recorder
-        self._minter = minter
+        self._guards = guards
+        self._once = guards.once
         self._http_base = http_base
         self._unknown = unknown
         self._network = network.network
@@ -72,27 +74,76 @@ class ScriptDesk:
         elif not self._is_node(plan, address):
             # An admin's probe may see the digests, but not what is told to the node alone.
             plan = replace(plan, kernel_args="")
-        line = BootLine("preview", mac, self._http_base)
+        if not mint:
+            scripts, line = self._current.scripts, self._line(mac)
+            return self._guards.preview(scripts, snapshot, plan, line)
+        self._guards.loops.reached(mac)
         generation = plan.resolution.generation
-        if not mint or plan.resolution.action is not Action.BOOT or generation is None:
-            return self._current.scripts.for_node(snapshot, plan, line)
+        if plan.resolution.action is not Action.BOOT or generation is None:
+            return self._current.scripts.for_node(snapshot, plan, self._line(mac))
         return self._boot(snapshot, plan, generation, mac, address)
+
+    def has_once(self, mac: Mac) -> bool:
+        """Whether the script for ``mac`` may come from a one-shot action: :meth:`once`."""
+        plan = self._current.snapshot.plan(mac)
+        return plan is not None and self._once.concerns(plan.node.name)
+
+    async def once(self, mac: Mac, address: str, said: dict[str, str]) -> str:
+        """Return the script for ``mac``, from its one-shot action if one waits, which is then over.
+
+        Raises what :meth:`script` raises.
+        """
+        snapshot = self._current.snapshot
+        plan = snapshot.plan(mac)
+        if plan is None:
+            return self._stranger(mac, said, record=True)
+        self._check_requester(plan, address)
+        once, boot = self._once.repeated(plan.node.name, address) or (
+            self._once.pending(plan.node.name),
+            None,
+        )
+        if once is None:
+            return self.script(mac, address, said, mint=True)
+        scripts, chosen = self._current.scripts, once_plan(plan, once, snapshot.generations)
+        generation = chosen.resolution.generation
+        if chosen.resolution.action is Action.UNRESOLVABLE:
+            return scripts.for_node(snapshot, chosen, self._line(mac))
+        if boot is None and generation is not None:
+            boot = _new_boot(snapshot, plan, generation, mac, address)
+        line = self._line(mac, boot)
+        text = once.script or scripts.for_node(snapshot, chosen, line)
+
+        def then() -> None:
+            self._recorder.settle()
+            self._guards.loops.reached(mac)
+            if boot is not None and generation is not None:
+                self._recorder.minted(boot, generation)
+
+        try:
+            await self._once.consume(once, mac, address, boot, then)
+        except BootserveError as error:
+            return scripts.held(plan, line, f"its boot-once action cannot be taken: {error}")
+        return text
+
+    def _line(self, mac: Mac, boot: Boot | None = None) -> BootLine:
+        return BootLine(boot.id if boot else "preview", mac, self._http_base)
 
     def _boot(
         self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
     ) -> str:
         self._recorder.settle()
         scripts, now = self._current.scripts, time.monotonic()
-        verdict = self._minter.judge(mac, generation.digest, address, now)
-        if verdict.limited:
-            line = BootLine("preview", mac, self._http_base)
-            reason = f"it asked for its script too often, wait {verdict.limited:.0f} s"
-            return scripts.held(plan, line, reason)
-        boot = verdict.reuse or _new_boot(snapshot, plan, generation, mac, address)
-        text = scripts.for_node(snapshot, plan, BootLine(boot.id, mac, self._http_base))
-        if verdict.reuse is None:
-            self._recorder.minted(boot, generation)
-            self._minter.minted(boot, now)
+        retried = self._guards.minter.retried(mac, generation.digest, address, now)
+        if retried is not None:
+            return scripts.for_node(snapshot, plan, self._line(mac, retried))
+        waiting = self._guards.loops.script(mac, now)
+        if waiting is not None:
+            self._recorder.looping(plan.node.name, mac, waiting)
+            return scripts.waiting(plan, self._line(mac), waiting.reason, waiting.seconds)
+        boot = _new_boot(snapshot, plan, generation, mac, address)
+        text = scripts.for_node(snapshot, plan, self._line(mac, boot))
+        self._recorder.minted(boot, generation)
+        self._guards.minted(boot, now)
         return text
 
     def on_link(self, address: str) -> bool:
@@ -113,12 +164,12 @@ class ScriptDesk:
         if generation is None or (on_link and not self._is_node(plan, address)):
             return False
         now = time.monotonic()
-        if not self._minter.judge(mac, generation.digest, address, now).mint:
+        if self._guards.concern(plan, mac, generation, address, now):
             return False
         boot = _new_boot(snapshot, plan, generation, mac, address)
         line = BootLine(boot.id, mac, self._http_base)
         text = self._current.scripts.boot(snapshot, plan, generation, line)
-        self._minter.minted(boot, now)
+        self._guards.minted(boot, now)
         self._recorder.minted_soon(boot, generation, reply, text)
         return True
 
@@ -175,13 +226,13 @@ def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
 
     async def serve(request: web.Request) -> web.Response:
         preview = request.query.get("preview") == "1"
-        text = desk.script(
-            parse_mac(request.match_info["mac"]),
-            request.remote or "",
-            dict(request.query),
-            mint=request.method == "GET" and not preview,
-            preview=preview,
-        )
+        mint = request.method == "GET" and not preview
+        mac, address = parse_mac(request.match_info["mac"]), request.remote or ""
+        said = dict(request.query)
+        if mint and desk.has_once(mac):
+            text = await desk.once(mac, address, said)
+        else:
+            text = desk.script(mac, address, said, mint=mint, preview=preview)
         headers = {"Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/plain", headers=headers)
 

@@ -1,0 +1,211 @@
+"""Ends loops: a node that asks again and again and never gets anywhere is made to wait.
+
+Two loops are known. A *script loop*: the script is fetched, and no report of that boot ever comes,
+as when a kernel panics before its initramfs speaks. A *chainload loop*: the firmware loads the NBP,
+which asks as a firmware again in place of as iPXE (its user class got lost, or it is another
+program), so that no script is ever asked for. Both end the same way: after so many in so long the
+node waits, twice as long each time, with one attempt in between. A report or an admin releases it.
+
+A state machine without I/O: ``now`` is monotonic seconds. Memory is bounded by the number of known
+MACs, since only known nodes are counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from bootserve.core.jitter import jittered
+from bootserve.core.offers import Ignored, Reply
+from bootserve.model.names import Mac
+from bootserve.wire.dhcp import MessageType
+
+__all__ = ["LoopGuard", "LoopLimits", "Waiting"]
+
+FIRST_PAUSE = 30
+LONGEST_PAUSE = 15 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLimits:
+    """How many scripts without a report, and NBPs without a script, in ``window`` seconds."""
+
+    scripts: int = 20
+    nbps: int = 10
+    window: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A node is in a loop: it waits ``seconds`` more. ``new`` the first time this wait is told."""
+
+    reason: str
+    seconds: float
+    new: bool = False
+
+
+@dataclass(slots=True)
+class _Count:
+    """What was counted of one MAC; ``waits`` is how often it was made to wait."""
+
+    times: deque[float] = field(default_factory=deque)
+    waits: int = 0
+    until: float = 0.0
+
+    def waiting(self, limit: int, window: float, mac: Mac, now: float) -> tuple[float, bool]:
+        """Return how long to wait, in seconds, and whether that begins now; 0 to go on."""
+        if now < self.until:
+            return self.until - now, False
+        while self.times and now - self.times[0] >= window:
+            self.times.popleft()
+        if not self.waits:
+            if len(self.times) < limit:
+                return 0.0, False
+        elif now - self.until >= window:
+            self.waits = 0
+            return 0.0, False
+        elif not self.times or self.times[-1] < self.until:
+            return 0.0, False  # the one attempt after a wait
+        self.waits += 1
+        pause = jittered(min(FIRST_PAUSE << min(self.waits - 1, 16), LONGEST_PAUSE), mac)
+        self.until = now + pause
+        return float(pause), True
+
+    def add(self, limit: int, now: float) -> None:
+        """Count one; no more than the last ``limit`` are remembered."""
+        self.times.append(now)
+        while len(self.times) > limit:
+            self.times.popleft()
+
+
+@dataclass(slots=True)
+class _History:
+    scripts: _Count = field(default_factory=_Count)
+    nbps: _Count = field(default_factory=_Count)
+    offered: bool = False
+
+
+class LoopGuard:
+    """Counts what nodes ask for, by MAC, and says when one has to wait."""
+
+    def __init__(self, limits: LoopLimits = LoopLimits()) -> None:
+        self._limits = limits
+        self._by_mac: dict[Mac, _History] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_mac)
+
+    def script(self, mac: Mac, now: float) -> Waiting | None:
+        """Judge a request for the script of ``mac`` that would mint a boot; None to mint it."""
+        history = self._by_mac.get(mac)
+        if history is None:
+            return None
+        limits = self._limits
+        seconds, new = history.scripts.waiting(limits.scripts, limits.window, mac, now)
+        return Waiting(self._script_reason(), seconds, new) if seconds else None
+
+    def clear(self, mac: Mac) -> bool:
+        """Whether ``mac`` is far from any limit, so that :meth:`script` need not be asked."""
+        history = self._by_mac.get(mac)
+        if history is None:
+            return True
+        scripts = history.scripts
+        return not scripts.waits and len(scripts.times) < self._limits.scripts
+
+    def minted(self, mac: Mac, now: float) -> None:
+        """Count a script served with a new boot; a chainload loop, if there was one, is over."""
+        history = self._by_mac.get(mac)
+        if history is None:
+            history = self._by_mac[mac] = _History()
+        elif history.nbps.times or history.offered:
+            history.nbps, history.offered = _Count(), False
+        history.scripts.add(self._limits.scripts, now)
+
+    def reached(self, mac: Mac) -> None:
+        """Take note that ``mac`` asked for its script: its NBP is an iPXE that works."""
+        history = self._by_mac.get(mac)
+        if history is not None:
+            history.nbps = _Count()
+            history.offered = False
+
+    def watch(self, outcome: Reply | Ignored, now: float) -> tuple[Reply | Ignored, Waiting | None]:
+        """Return what to send in place of ``outcome``, and the wait when one holds an NBP back.
+
+        An NBP counts once a client has accepted the offer of it, which its REQUEST to whatever
+        server shows; what it repeats unanswered is no loop.
+        """
+        client = outcome.client
+        if client is None or outcome.packet is None:
+            return outcome, None
+        if outcome.packet.message_type == MessageType.REQUEST:
+            self._requested(client.mac, now)
+            return outcome, None
+        if isinstance(outcome, Ignored) or not outcome.node or outcome.kind == "offer script":
+            return outcome, None
+        history = self._by_mac.setdefault(client.mac, _History())
+        limits = self._limits
+        seconds, new = history.nbps.waiting(limits.nbps, limits.window, client.mac, now)
+        if not seconds:
+            history.offered = True
+            return outcome, None
+        waiting = Waiting(self._nbp_reason(), seconds, new)
+        reason = f"{waiting.reason}; no NBP is offered for {seconds:.0f} s"
+        return Ignored(reason, client, outcome.node, outcome.packet), waiting
+
+    def _requested(self, mac: Mac, now: float) -> None:
+        history = self._by_mac.get(mac)
+        if history is not None and history.offered:
+            history.offered = False
+            history.nbps.add(self._limits.nbps, now)
+
+    def release(self, mac: Mac) -> bool:
+        """Forget what was counted of ``mac``; return whether it was waiting or counted at all."""
+        return self._by_mac.pop(mac, None) is not None
+
+    def waiting(
+        self, macs: Iterable[Mac], now: float, *, scripts_only: bool = False
+    ) -> Waiting | None:
+        """Return the longest wait that a node with ``macs`` is in, without counting anything.
+
+        ``scripts_only`` leaves out those for an NBP.
+        """
+        found = None
+        for mac in macs:
+            history = self._by_mac.get(mac)
+            if history is None:
+                continue
+            for count, reason in (
+                (history.scripts, self._script_reason()),
+                (history.nbps, self._nbp_reason()),
+            ):
+                left = count.until - now
+                if scripts_only and count is history.nbps:
+                    continue
+                if left > 0 and (found is None or left > found.seconds):
+                    found = Waiting(reason, left)
+        return found
+
+    def forget_all_but(self, known: Collection[Mac]) -> None:
+        """Drop what was counted of MACs that no longer belong to a node."""
+        for mac in [mac for mac in self._by_mac if mac not in known]:
+            del self._by_mac[mac]
+
+    def _script_reason(self) -> str:
+        limits = self._limits
+        return (
+            f"its script was fetched {limits.scripts} times within {_minutes(limits.window)} and no"
+            " report came"
+        )
+
+    def _nbp_reason(self) -> str:
+        limits = self._limits
+        return (
+            f"it loaded its NBP {limits.nbps} times within {_minutes(limits.window)} and never"
+            " asked for a script: what it loads is no iPXE, or does not say that it is one"
+        )
+
+
+def _minutes(seconds: float) -> str:
+    minutes = seconds / 60
+    return "1 minute" if minutes == 1 else f"{minutes:g} minutes"

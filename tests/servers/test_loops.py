@@ -1,0 +1,122 @@
+"""A node that gets nowhere waits, through the whole server: scripts, NBPs, explain and the log."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+import pytest
+from vm_harness.lab import Lab
+from vm_harness.net import Namespace
+from vm_harness.server import BootServer
+
+from bootserve.errors import PacketError
+from bootserve.wire.dhcp import DhcpPacket, build, parse
+from tests.support.api import Admin
+from tests.support.curl import curl
+from tests.support.dhcp import inside
+
+MAC = "02:00:00:44:00:50"
+TOKEN = "a" * 64
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab) -> BootServer:
+    return lab.bootserve(arguments=["--boots-per-node", "3", "--nbps-per-node", "2"]).start()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nodes(admin: Admin, client: Namespace) -> None:
+    client.ip("link", "set", "eth1", "address", MAC)
+    for number in range(10):
+        client.ip("address", "add", f"10.44.0.{60 + number}/24", "dev", "eth1")
+    admin.publish("web", "1")
+    admin.call("PUT", "/roles/compute", image="web")
+    admin.call("POST", "/nodes", name="here", macs=[MAC], role="compute")
+    admin.call("PUT", "/pins", scope="site", generation="web@1")
+
+
+def script(client: Namespace, number: int) -> str:
+    """Fetch the script from one of the node's addresses, so that it is no retry."""
+    return curl(client, f"/boot/{MAC}.ipxe", "--interface", f"10.44.0.{60 + number}").text
+
+
+def loop(client: Namespace) -> str:
+    for number in range(3):
+        assert "bootserve.boot=" in script(client, number)
+    return script(client, 3)
+
+
+def waits(admin: Admin) -> Any:
+    return admin.call("GET", "/nodes/here/explain")["waits"]
+
+
+REASON = "its script was fetched 3 times within 5 minutes and no report came"
+
+
+def test_a_script_loop_ends_in_a_wait_that_is_explained_and_released(
+    admin: Admin, client: Namespace, server: BootServer
+) -> None:
+    text = loop(client)
+    assert text.startswith(f"#!ipxe\n# node here waits: {REASON}\n")
+    assert re.search(r"^sleep (2[0-9]|3[0-9])$", text, re.M)
+    assert len(admin.call("GET", "/boots?node=here")["boots"]) == 3
+    assert waits(admin).startswith(f"{REASON}; it waits ")
+    assert REASON in admin.call("GET", "/nodes/here/explain")["script"]
+    assert REASON in admin.call("GET", "/nodes/here")["waits"]
+    script(client, 4)
+    assert server.log.read_text().count('"event": "loop"') == 1
+    assert admin.call("POST", "/nodes/here/release")["waited"].startswith(REASON)
+    assert waits(admin) == ""
+    assert "bootserve.boot=" in script(client, 5)
+    assert admin.call("POST", "/nodes/here/release")["waited"] == ""
+
+
+def test_a_restarted_server_still_knows_the_loop_and_a_report_ends_it(
+    admin: Admin, client: Namespace, server: BootServer
+) -> None:
+    admin.call("POST", "/nodes/here/release")
+    loop(client)
+    server.kill()
+    server.start()
+    assert REASON in script(client, 6)
+    newest = admin.call("GET", "/boots?node=here")["boots"][0]["id"]
+    bearer = ["-H", f"Authorization: Bearer {TOKEN}", "--data-binary", ""]
+    assert curl(client, f"/report/{newest}?phase=failed", *bearer).status == 202
+    assert REASON in script(client, 7)
+    assert curl(client, f"/report/{newest}?phase=initramfs", *bearer).status == 202
+    assert "bootserve.boot=" in script(client, 8)
+
+
+def offered(client: Namespace, kind: int) -> bool:
+    """Broadcast a firmware's DISCOVER (1) or REQUEST (3); whether an NBP is offered."""
+    options = {53: bytes((kind,)), 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)}
+    chaddr = bytes.fromhex(MAC.replace(":", ""))
+    packet = DhcpPacket(op=1, xid=0xCAFE, chaddr=chaddr, flags=0x8000, options=options)
+    with inside(client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+        sock.bind(("", 68))
+        sock.sendto(build(packet), ("255.255.255.255", 67))
+        sock.settimeout(1.5 if kind == 1 else 0.2)
+        try:
+            while True:  # the other DHCP server answers too, without a file
+                if parse(sock.recv(2048)).file:
+                    return True
+        except (TimeoutError, PacketError):
+            return False
+
+
+def test_a_chainload_loop_is_offered_no_nbp(
+    admin: Admin, client: Namespace, server: BootServer
+) -> None:
+    admin.call("POST", "/nodes/here/release")
+    for _ in range(2):
+        assert offered(client, 1)
+        assert not offered(client, 3)
+    assert not offered(client, 1)
+    assert "it loaded its NBP 2 times within 5 minutes and never asked for a script" in waits(admin)
+    assert "no NBP is offered for" in server.log.read_text()
+    admin.call("POST", "/nodes/here/release")
+    assert offered(client, 1)
