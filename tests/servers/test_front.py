@@ -19,16 +19,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
 from bootserve.core.timeline import Timeline
 from bootserve.model.names import Mac
 from bootserve.servers.boot.app import make_app
 from bootserve.servers.boot.front import Listener, plain_headers
+from bootserve.servers.boot.guards import Guards
+from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.boot.scripts import ScriptDesk, routes
 from bootserve.servers.current import Current
 from bootserve.service.files import load_scripts
 from bootserve.store.journal import Journal
+from bootserve.store.once_files import OnceFiles
 from bootserve.store.records import BootRecord
 from tests.support.states import generation, node, snapshot, state
 
@@ -52,10 +56,11 @@ class World:
         self.journal = Journal(folder, max_bytes=1 << 24, clock=lambda: 1.0)
         recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
         self.current = Current(found, load_scripts(None))
+        once = OnceDesk(OnceFiles(folder / "once"), self.journal, log)
         self.desk = ScriptDesk(
             self.current,
             recorder,
-            Minter(limit=3),
+            Guards(Minter(), LoopGuard(LoopLimits(scripts=3)), once),
             http_base="http://10.0.0.1:8080",
             unknown=UnknownPolicy.HOLD,
             network=IPv4Interface(network),
@@ -280,7 +285,7 @@ def test_who_asks_too_often_and_who_retries_is_told_as_ever(
         pinned = state(node("n5", mac_of(5), role="compute"), pins=f"site web@{number}")
         world.current.snapshot = snapshot(pinned, *known.values(), revision=number)
         answer = runner.run(world.exchange([sent, END]))
-        held = b"it asked for its script too often" in answer
+        held = b"its script was fetched 3 times within 5 minutes" in answer
         assert held is (number == 4)
     assert world.booted == ["n5"] * 3
 

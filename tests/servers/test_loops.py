@@ -15,7 +15,7 @@ from bootserve.errors import PacketError
 from bootserve.wire.dhcp import DhcpPacket, build, parse
 from tests.support.api import Admin
 from tests.support.curl import curl
-from tests.support.dhcp import inside
+from tests.support.netns import inside
 
 MAC = "02:00:00:44:00:50"
 TOKEN = "a" * 64
