@@ -18,7 +18,6 @@ from vm_harness.errors import HarnessError
 from bench.lines import CEILINGS, LINES, WORKS, Line
 from bench.loads import Figures
 from bench.native import ROOT
-from bench.network import sweep
 from bench.results import judge, print_ceilings, print_table, write_results
 from bench.servers import Servers
 
@@ -99,7 +98,6 @@ def _bench(given: argparse.Namespace, console: Console) -> int:
     if rounds < 1:
         raise HarnessError("--rounds is at least 1")
     began = time.monotonic()
-    sweep()
     with Servers() as servers:
         run = Run(servers, console, rounds=rounds, scale=1 / 3 if given.quick else 1.0)
         found = run.measure(lines)

@@ -19,7 +19,7 @@ from vm_harness.server import BootServer, default_command
 
 from bench.fleet import add_artifact, mac_of, make_state
 from bench.native import arguments
-from bench.network import INTERFACE, SERVER, Pair
+from bench.network import INTERFACE, SERVER, Pair, sweep
 from bench.peers import Peers, fetch
 
 __all__ = ["ARTIFACT_BYTES", "NBP", "NBP_BYTES", "Server", "Servers"]
@@ -27,6 +27,9 @@ __all__ = ["ARTIFACT_BYTES", "NBP", "NBP_BYTES", "Server", "Servers"]
 NBP = "ipxe.efi"
 NBP_BYTES = 1_000_000
 ARTIFACT_BYTES = 400_000_000
+_BASE = Path("/var/tmp")
+"""Not /tmp, which may be memory: a journal on a disk is what is measured."""
+_FOLDER = "bootserve-bench-"
 SCRIPTS_PER_NODE = 1_000_000
 """A node's limit of boots, raised: a bench boots each node many times in a minute."""
 
@@ -60,13 +63,16 @@ class Servers:
     """
 
     def __init__(self) -> None:
-        # below /var/tmp, since /tmp may be memory, and a journal on a disk is what is measured
-        self.folder = Path(tempfile.mkdtemp(prefix="bootserve-bench-", dir="/var/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=_BASE))
         self.folder.chmod(0o755)
         self._running: dict[str, Server] = {}
         self._count = 0
 
     def __enter__(self) -> Servers:
+        sweep()
+        for left in _BASE.glob(f"{_FOLDER}*-*"):
+            if not Path(f"/proc/{left.name.removeprefix(_FOLDER).partition('-')[0]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(

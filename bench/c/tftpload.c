@@ -3,6 +3,9 @@
 
    tftpload server-mac=MAC name=NAME file=PATH [server=ADDRESS] [interface=eth1]
             [clients=1] [blksize=1428] [windowsize=1] [seconds=3] [address=10.98.0.1]
+            [resend=1] [patience=10]
+   The last packet is sent again after RESEND seconds without progress, then after twice that, and
+   so on; after PATIENCE times the transfer has failed.
    No transfer begins after SECONDS; those under way go on to their end. Prints JSON: "in_time" is
    the bytes that came within SECONDS, which makes the rate; "bytes" those of whole transfers. SIGTERM ends it
    early. */
@@ -11,9 +14,6 @@
 #include <unistd.h>
 
 #include "frames.h"
-
-#define RESEND 1.0   /* seconds without progress before the last packet is sent again */
-#define PATIENCE 10  /* how often, before the transfer has failed */
 
 enum state { IDLE, ASKED, READING };
 
@@ -41,7 +41,8 @@ static size_t content_size;
 static uint32_t base;
 static unsigned count, want_blksize, want_window;
 static const char *name;
-static double deadline;
+static double deadline, resend_after;
+static int patience;
 
 static void transmit(struct client *c, unsigned length)
 {
@@ -89,7 +90,7 @@ static void failed(struct client *c, unsigned long *kind, const char *why, unsig
             seen.error[i] = why[i] >= ' ' && why[i] < 127 && why[i] != '"' && why[i] != '\\'
                                 ? why[i] : '?';
     c->state = IDLE;
-    c->not_before = c->heard + RESEND;  /* as a firmware would not hammer either */
+    c->not_before = c->heard + resend_after;  /* as a firmware would not hammer either */
 }
 
 /* Read the options of an OACK: pairs of strings that end with NUL. */
@@ -186,9 +187,9 @@ static void receive(const struct datagram *d, double now)
 
 static void resend(struct client *c, double now)
 {
-    if (c->state == IDLE || now - c->heard < RESEND * (c->retries + 1))
+    if (c->state == IDLE || now < c->heard + resend_after * (c->retries + 1))
         return;
-    if (++c->retries > PATIENCE) {
+    if (++c->retries > patience) {
         failed(c, &seen.timed_out, "no answer", 40);
         return;
     }
@@ -254,6 +255,8 @@ int main(int argc, char **argv)
     count = number_arg("clients", "1");
     want_blksize = number_arg("blksize", "1428");
     want_window = number_arg("windowsize", "1");
+    resend_after = number_arg("resend", "1");
+    patience = number_arg("patience", "10");
     base = read_address(text_arg("address", "10.98.0.1"));
     load(text_arg("file", 0));
     if (strlen(name) > 200)
