@@ -39,7 +39,8 @@ class Link:
     ``interface`` is a port of the switch: a VM's tap (``vm.taps[0]``), or ``0-NAME`` for the
     namespace NAME on the first segment. What is behind it is the station. Frames pass unharmed
     until :meth:`set`. A station that leaves checksums to its device (Linux over
-    virtio or veth) must be told to compute them: ``-global virtio-net-pci.csum=off``, or :func:`fill_in_checksums`.
+    virtio or veth) must be told to compute them: ``-global virtio-net-pci.csum=off``,
+    or :func:`fill_in_checksums`.
     """
 
     def __init__(self, switch: Namespace, interface: str, *, log: Path) -> None:
