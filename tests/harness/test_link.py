@@ -16,7 +16,7 @@ from vm_harness.net import Namespace
 from vm_harness.pump import Counts, Impairer, Impairment
 from vm_harness.topology import DHCP_ADDRESS
 
-from tests.support.dhcp import inside
+from tests.support.netns import inside
 
 CLIENT = "10.44.0.70"
 FRAMES = [b"frame %d" % number for number in range(2000)]
