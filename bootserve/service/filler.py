@@ -14,13 +14,18 @@ from bootserve.store.journal import Journal
 
 __all__ = ["Filler"]
 
-BATCH = 2000
+BATCH = 10_000
 PAUSE = 0.25
 RETRY = 2.0
+STORM = 500
+"""So many records in one pause are a storm: answering nodes comes before filling SQL then."""
 
 
 class Filler:
     """Applies what is in the journal and not yet in SQL, then lets the journal drop it.
+
+    In a storm of boots it waits, until the journal is a quarter full: whoever reads SQL flushes
+    first, so nobody sees it behind.
 
     ``applied`` is the sequence up to which SQL has it. While the database is ``away`` the journal
     keeps growing up to its bound and nothing else happens; ``returned`` is awaited once it is back.
@@ -41,6 +46,7 @@ class Filler:
         self._log = log
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._seen = 0
         self.applied = 0
         self.away = away
         self._known = False
@@ -71,6 +77,12 @@ class Filler:
         self._journal.discard(through)
         return through
 
+    def _storm(self) -> bool:
+        """Return whether SQL should wait: records come fast, and the journal has room for more."""
+        newest = self._journal.sequence
+        came, self._seen = newest - self._seen, newest
+        return came > STORM and self._journal.size * 4 < self._journal.max_bytes and not self.away
+
     async def run(self, returned: Callable[[], Awaitable[None]]) -> None:
         """Carry records as they come, until cancelled; syncs the journal to disk on the way."""
         if self.away:
@@ -80,7 +92,10 @@ class Filler:
             self._wake.clear()
             try:
                 await asyncio.to_thread(self._journal.sync)
-                await self.flush()
+                if self._storm():
+                    self._wake.set()
+                else:
+                    await self.flush()
                 if self.away:
                     await returned()
                     self.away = False

@@ -27,7 +27,7 @@ from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener
 from bootserve.servers.neighbours import neighbour_mac
 from bootserve.service.files import load_quirks, load_scripts
-from bootserve.service.logs import make_logger
+from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.notify import notify
 from bootserve.service.recall import Recall, recent_boots, remember_loops
 from bootserve.service.scrubber import Scrubber
@@ -49,11 +49,12 @@ def serve(settings: Settings) -> int:
     Needs the right to bind ports below 1024 and to use SO_BINDTODEVICE: root, or CAP_NET_RAW and
     CAP_NET_BIND_SERVICE.
     """
-    log = make_logger(settings.log_format)
+    output = Output(sys.stderr)
+    log = make_logger(settings.log_format, output)
     try:
         _prepare_state_dir(settings.state_dir)
         with StateLock(settings.state_dir / "lock"):
-            return asyncio.run(_serve(settings, log))
+            return asyncio.run(_serve(settings, log, output))
     except BootserveError as error:
         print(f"bootserve: {error}", file=sys.stderr)
         if error.hint:
@@ -71,15 +72,16 @@ def _prepare_state_dir(path: Path) -> None:
         ) from None
 
 
-async def _serve(settings: Settings, log: Any) -> int:
+async def _serve(settings: Settings, log: Any, output: Output) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         kept = await asyncio.to_thread(open_kept, settings)
+        log_scripts = make_script_log(settings.log_format, output)
         stack.callback(kept.close)
-        parts = await asyncio.to_thread(wire, settings, kept, log)
+        parts = await asyncio.to_thread(wire, settings, kept, log, log_scripts)
         stack.callback(parts.sql.close)
         await _start(parts, kept, log, stack)
         gc.collect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.once import OnceDesk
+from bootserve.model.boot import Boot
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
@@ -101,7 +102,12 @@ class Parts:
     shapes: ShapeKeeper
 
 
-def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
+def wire(
+    settings: Settings,
+    kept: Kept,
+    log: Any,
+    log_scripts: Callable[[Sequence[Boot]], None] | None = None,
+) -> Parts:
     """Return the parts, joined and not yet started; blocks while state is loaded."""
     networks = find_networks(settings)
     nbps = nbp_files(settings)
@@ -114,7 +120,12 @@ def wire(settings: Settings, kept: Kept, log: Any) -> Parts:
     sql = DatabaseThread()
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     recorder = Recorder(
-        kept.journal, timeline, DiscoveryFilter(settings.discovered_max), log, filler.wake
+        kept.journal,
+        timeline,
+        DiscoveryFilter(settings.discovered_max),
+        log,
+        filler.wake,
+        log_scripts,
     )
     book = ShapeBook(load_quirks(settings, nbps))
     known = settings.state_dir / SHAPES_FILE

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, case, select
 
 from bootserve.errors import InvalidInput
+from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
-from bootserve.store.dialect import upsert
 from bootserve.store.once import apply_once
+from bootserve.store.dialect import insert_new, upsert
 from bootserve.store.records import (
     BootRecord,
     DiscoveredRecord,
@@ -27,6 +29,8 @@ from bootserve.store.records import (
 __all__ = ["applied_sequence", "apply_records"]
 
 Row = dict[str, Any]
+
+_parse_ref = lru_cache(maxsize=1000)(GenerationRef.parse)
 
 
 def applied_sequence(connection: Connection, journal: str) -> int:
@@ -61,7 +65,7 @@ class _Batch:
 
     def __init__(self, journal: str) -> None:
         self._journal = journal
-        self._boots: dict[str, Row] = {}
+        self._boots: list[tuple[Any, ...]] = []  # in the order of the table's columns
         self._phases: dict[tuple[str, str], Row] = {}
         self._tokens: dict[str, Row] = {}
         self._reports: list[Row] = []
@@ -95,22 +99,23 @@ class _Batch:
 
     def _add_boot(self, place: Row, record: BootRecord) -> None:
         try:
-            boot = record.boot()
+            ref = _parse_ref(record.generation)
         except InvalidInput:  # it cannot be told in SQL what it ran; that it is lost can
             self._add_gap(place, GapRecord(1, record.at, record.at))
             return
-        row = {
-            "id": boot.id,
-            "node": boot.node,
-            "mac": boot.mac,
-            "image": boot.generation.image,
-            "number": boot.generation.number,
-            "digest": boot.digest,
-            "revision": boot.revision,
-            "minted_at": boot.minted_at,
-            "address": boot.address,
-        }
-        self._boots.setdefault(boot.id, row)
+        self._boots.append(
+            (
+                record.id,
+                record.node,
+                record.mac,
+                ref.image,
+                ref.number,
+                record.digest,
+                record.revision,
+                record.at,
+                record.address,
+            )
+        )
 
     def _add_phase(self, boot: str, phase: str, at: float, detail: str) -> None:
         row = self._phases.get((boot, phase))
@@ -159,7 +164,7 @@ class _Batch:
 
     def write(self, connection: Connection) -> None:
         """Write everything that was taken."""
-        _insert_new(connection, tables.boot, list(self._boots.values()))
+        insert_new(connection, tables.boot, self._boots)
         _insert_new(connection, tables.boot_token, list(self._tokens.values()))
         _insert_new(connection, tables.report, self._reports)
         _insert_new(connection, tables.journal_gap, self._gaps)

@@ -87,6 +87,11 @@ class Journal:
         return self._id
 
     @property
+    def max_bytes(self) -> int:
+        """The bound of its files together."""
+        return self._max
+
+    @property
     def sequence(self) -> int:
         """The sequence of the newest record; 0 when there was never one."""
         return self._sequence

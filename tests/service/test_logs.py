@@ -97,3 +97,42 @@ def test_elsewhere_and_when_asked_it_is_json_one_object_a_line(
     assert (failed["level"], failed["detail"]) == ("warning", "two words")
     assert (broken["level"], broken["event"]) == ("error", "broken")
     assert "ZeroDivisionError: division by zero" in broken["exception"]
+
+
+SCRIPT = """\
+import asyncio, os, sys
+from bootserve.model.boot import Boot
+from bootserve.model.generation import GenerationRef
+from bootserve.service.logs import Output, make_logger, make_script_log
+boot = Boot("0" * 32, 'n"1', "52:54:00:00:00:01", GenerationRef("web", 7), "d", 3, 1.5, "10.0.0.7")
+output = Output(sys.stderr)
+log = make_logger("json", output)
+fast = make_script_log("json", output)
+async def main():
+    log.info("script", node=boot.node, generation=str(boot.generation), revision=boot.revision,
+             boot=boot.id, mac=boot.mac, address=boot.address)
+    fast([boot, boot])
+    sys.stdout.write("gathered ")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    log.info("last", way={1, 2}.__class__)
+    if sys.argv[1] == "error":
+        log.error("now")
+        os._exit(3)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("end", "code"), [("end", 0), ("error", 3)])
+def test_a_script_is_logged_as_anything_else_and_no_line_is_lost(end: str, code: int) -> None:
+    argv = [sys.executable, "-c", SCRIPT, end]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    plain, fast, again = (re.sub(r'"timestamp": "[^"]*"', "", line) for line in lines[:3])
+    assert plain == fast == again
+    stamps = [json.loads(line)["timestamp"] for line in lines[:4]]
+    assert stamps == sorted(stamps)
+    assert all(re.fullmatch(r"[0-9-]{10}T[0-9:]{8}\.[0-9]{6}Z", stamp) for stamp in stamps)
+    assert json.loads(lines[3])["way"] == "<class 'set'>"
+    assert [json.loads(line)["event"] for line in lines[4:]] == ["now"] * (end == "error")
