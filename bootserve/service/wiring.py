@@ -16,9 +16,9 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
+from bootserve.model.boot import Boot
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.once import OnceDesk
-from bootserve.model.boot import Boot
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Table, case, select
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
-from bootserve.store.once import apply_once
 from bootserve.store.dialect import insert_new, upsert
+from bootserve.store.once import apply_once
 from bootserve.store.records import (
     BootRecord,
     DiscoveredRecord,
