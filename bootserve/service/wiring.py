@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
-from bootserve.model.boot import Boot
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.once import OnceDesk
-from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.boot.recorder import LogScripts, Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -102,12 +101,7 @@ class Parts:
     shapes: ShapeKeeper
 
 
-def wire(
-    settings: Settings,
-    kept: Kept,
-    log: Any,
-    log_scripts: Callable[[Sequence[Boot]], None] | None = None,
-) -> Parts:
+def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | None = None) -> Parts:
     """Return the parts, joined and not yet started; blocks while state is loaded."""
     networks = find_networks(settings)
     nbps = nbp_files(settings)
@@ -119,14 +113,8 @@ def wire(
     timeline = Timeline()
     sql = DatabaseThread()
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
-    recorder = Recorder(
-        kept.journal,
-        timeline,
-        DiscoveryFilter(settings.discovered_max),
-        log,
-        filler.wake,
-        log_scripts,
-    )
+    found = DiscoveryFilter(settings.discovered_max)
+    recorder = Recorder(kept.journal, timeline, found, log, filler.wake, log_scripts)
     book = ShapeBook(load_quirks(settings, nbps))
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)

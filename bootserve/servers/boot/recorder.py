@@ -25,7 +25,10 @@ from bootserve.store.records import (
     first_line,
 )
 
-__all__ = ["Recorder"]
+__all__ = ["LogScripts", "Recorder"]
+
+LogScripts = Callable[[Sequence[Boot]], None]
+"""Logs boots whose scripts were served."""
 
 
 class _Minted(NamedTuple):
@@ -56,7 +59,7 @@ class Recorder:
         discovery: DiscoveryFilter,
         log: Any,
         appended: Callable[[], None],
-        log_scripts: Callable[[Sequence[Boot]], None] | None = None,
+        log_scripts: LogScripts | None = None,
     ) -> None:
         self._journal = journal
         self._timeline = timeline
