@@ -15,7 +15,8 @@ from types import FrameType
 from rich.console import Console
 from vm_harness.errors import HarnessError
 
-from bench.lines import CEILINGS, LINES, WORKS, Line
+from bench.ceilings import CASE, CEILINGS
+from bench.lines import LINES, WORKS, Line, Measure
 from bench.loads import Figures
 from bench.native import ROOT
 from bench.results import judge, print_ceilings, print_table, write_results
@@ -56,9 +57,8 @@ class Run:
             seconds = max(work.measure.seconds * self._scale, 1.0)
             for number in range(self._rounds):
                 for case in work.cases[:: -1 if number % 2 else 1]:
-                    figures = work.measure.measure(self._servers, case, seconds)
-                    found[name][case].append(figures)
-                    self._say(f"{name} {number + 1}/{self._rounds} {case}", figures)
+                    what = f"{name} {number + 1}/{self._rounds} {case}"
+                    found[name][case] += self._once(what, work.measure, case, seconds)
         return found
 
     def ceilings(self, lines: Sequence[Line]) -> dict[str, tuple[str, Figures]]:
@@ -68,10 +68,19 @@ class Run:
             if not one.works & {line.work for line in lines}:
                 continue
             seconds = max(one.measure.seconds * self._scale, 1.0)
-            figures = one.measure.measure(self._servers, "responder", seconds)
-            found[one.what] = one.figure, figures
-            self._say(f"ceiling of {one.what}", figures)
+            for figures in self._once(f"ceiling of {one.what}", one.measure, CASE, seconds):
+                found[one.what] = one.figure, figures
         return found
+
+    def _once(self, what: str, measure: Measure, case: str, seconds: float) -> list[Figures]:
+        """Measure once; nothing is returned, and the rest goes on, when that comes to nothing."""
+        try:
+            figures = measure.measure(self._servers, case, seconds)
+        except HarnessError as error:
+            self._console.print(f"{what}: FAILED: {error}", highlight=False, markup=False)
+            return []
+        self._say(what, figures)
+        return [figures]
 
     def _say(self, what: str, figures: Figures) -> None:
         told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -10,7 +10,7 @@ from bench.delays import Answers, Gap, Latency, Memory
 from bench.loads import Artifact, Figures, Idle, Offers, Scripts, Tftp
 from bench.servers import Servers
 
-__all__ = ["CEILINGS", "LINES", "WORKS", "Ceiling", "Line", "Work"]
+__all__ = ["LINES", "WORKS", "Line", "Measure", "Work"]
 
 
 class Measure(Protocol):
@@ -226,39 +226,3 @@ LINES: tuple[Line, ...] = (
         for clock, figure in (("wall", "µs"), ("cpu", "CPU µs"))
     ),
 )
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """How far a generator gets against the least that a server can do.
-
-    It belongs to the lines of ``works``, and ``figure`` is what to compare.
-    """
-
-    what: str
-    figure: str
-    measure: Measure
-    works: frozenset[str]
-
-
-def _ceilings() -> tuple[Ceiling, ...]:
-    made = []
-    for batch in (1, 64):
-        tftp = {"responder": f"responder mode=tftp batch={batch}"}
-        dhcp = {"responder": f"responder mode=dhcp batch={batch}"}
-        calls = "one datagram a call" if batch == 1 else f"{batch} datagrams a call"
-        for work in ("tftp-1", "tftp-200", "tftp-1000", "tftp-w16"):
-            windowsize = 16 if work == "tftp-w16" else 1
-            clients = 200 if work == "tftp-w16" else int(work.removeprefix("tftp-"))
-            load = Tftp(tftp, clients, windowsize=windowsize)
-            made.append(Ceiling(f"{work}, {calls}", "MB/s", load, frozenset({work})))
-        offers = frozenset({"offers-100", "offers-10000", "offers-flat"})
-        load_offers = Offers(dhcp, {"responder": 10_000})
-        made.append(Ceiling(f"offers, {calls}", "offers/s", load_offers, offers))
-    http = {"responder": "responder mode=http"}
-    scripts = Scripts(http, {"responder": 10_000}, seconds=3)
-    made.append(Ceiling("scripts", "scripts/s", scripts, frozenset({"scripts", "scripts-flat"})))
-    return tuple(made)
-
-
-CEILINGS = _ceilings()

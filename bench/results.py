@@ -37,7 +37,9 @@ class Verdict:
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
-    """Return the median of each figure over ``rounds``."""
+    """Return the median of each figure over ``rounds``; none when nothing was measured."""
+    if not rounds:
+        return {}
     return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
@@ -45,6 +47,10 @@ def judge(line: Line, rounds: Rounds) -> Verdict:
     """Return the verdict on ``line``: figures that must be zero are looked at in every round."""
     ours = medians(rounds[line.ours])
     peer, theirs = _best(line, rounds)
+    missing = [case for case in (line.ours, *line.peers) if not rounds[case]]
+    if missing:
+        reason = f"{missing[0]} could not be measured"
+        return Verdict(line, ours, peer, theirs, 0.0, False, reason, rounds)
     value = ours[line.figure]
     if peer:
         over, under = (theirs, ours) if line.inverse else (ours, theirs)
@@ -56,7 +62,7 @@ def judge(line: Line, rounds: Rounds) -> Verdict:
 
 def _best(line: Line, rounds: Rounds) -> tuple[str, Figures]:
     """Return the peer with the most: the one of several that it is hardest to be better than."""
-    found = {peer: medians(rounds[peer]) for peer in line.peers}
+    found = {peer: medians(rounds[peer]) for peer in line.peers if rounds[peer]}
     if not found:
         return "", {}
     best = max(found, key=lambda peer: found[peer][line.figure])
@@ -84,7 +90,7 @@ def print_table(verdicts: Iterable[Verdict], title: str, console: Console) -> No
             line.id,
             line.what,
             one.peer,
-            f"{one.ours[line.figure]:.4g} {line.figure}",
+            f"{one.ours[line.figure]:.4g} {line.figure}" if one.ours else "",
             f"{one.theirs[line.figure]:.4g}" if one.peer else "",
             f"{one.value:.2f}" if one.peer else "",
             f"{'<' if line.below else '≥'} {line.goal:g}",
@@ -98,7 +104,7 @@ def print_ceilings(found: Mapping[str, tuple[str, Figures]], console: Console) -
     """Print how far each generator gets against a server that does only the system calls."""
     if not found:
         return
-    table = Table(title="Ceilings: the same loads on a C program that does only the system calls")
+    table = Table(title="Ceilings: the same loads on programs that do only the system calls")
     for heading in ("load", "reached", "generator busy"):
         table.add_column(heading, justify="left" if heading == "load" else "right")
     for what, (figure, figures) in found.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from vm_harness.net import Namespace
 from vm_harness.server import BootServer, default_command
 
 from bench.fleet import add_artifact, mac_of, make_state
-from bench.native import arguments
+from bench.native import ROOT, arguments
 from bench.network import INTERFACE, SERVER, Pair, sweep
 from bench.peers import Peers, fetch
 
@@ -30,6 +31,7 @@ ARTIFACT_BYTES = 400_000_000
 _BASE = Path("/var/tmp")
 """Not /tmp, which may be memory: a journal on a disk is what is measured."""
 _FOLDER = "bootserve-bench-"
+_PORTS = {"tftp": 69, "dhcp": 67, "http": 8080}
 SCRIPTS_PER_NODE = 1_000_000
 """A node's limit of boots, raised: a bench boots each node many times in a minute."""
 
@@ -59,7 +61,8 @@ class Servers:
     """Starts servers by name and ends them all.
 
     ``bootserve N`` (nodes), ``dnsmasq tftp``, ``dnsmasq N`` (host lines), ``tftpd-hpa``,
-    ``atftpd``, ``nginx``, and ``responder WORDS`` (the arguments of ``bench/c/responder.c``).
+    ``atftpd``, ``nginx``, ``responder WORDS`` (the arguments of ``bench/c/responder.c``) and
+    ``limit MODULE`` (of ``bench/limits``).
     """
 
     def __init__(self) -> None:
@@ -172,6 +175,7 @@ class Servers:
             "atftpd": lambda: (self._peers.atftpd(self.nbp.parent), 69),
             "nginx": lambda: (self._peers.nginx(self.www), 8080),
             "responder": lambda: self._responder(rest),
+            "limit": lambda: self._limit(rest),
         }
         return makers[kind]()
 
@@ -182,17 +186,25 @@ class Servers:
 
     def _responder(self, rest: str) -> tuple[list[str], int]:
         given = dict(one.split("=") for one in rest.split())
-        port = {"tftp": 69, "dhcp": 67, "http": 8080}[given["mode"]]
-        if given["mode"] == "tftp":
-            given["file"] = str(self.nbp)
-        elif given["mode"] == "http":
-            given["file"] = str(self.www / "script.ipxe")
-        return arguments("responder", given), port
+        if file := self._served(given["mode"]):
+            given["file"] = file
+        return arguments("responder", given), _PORTS[given["mode"]]
+
+    def _limit(self, module: str) -> tuple[list[str], int]:
+        argv = [sys.executable, "-m", f"bench.limits.{module}"]
+        file = self._served(module)
+        return [*argv, file] if file else argv, _PORTS[module]
+
+    def _served(self, mode: str) -> str:
+        """Return the file that a server of system calls only is to serve, if it does serve one."""
+        if mode == "dhcp":
+            return ""
+        return str(self.nbp if mode == "tftp" else self.www / "script.ipxe")
 
     def _spawn(self, pair: Pair, argv: Sequence[str], port: int) -> None:
         output = self.folder / f"output-{self._count}.log"
         with output.open("wb") as log:
-            process = pair.server.spawn(argv, log=log, env=self._peers.env)
+            process = pair.server.spawn(argv, log=log, env=self._peers.env, cwd=ROOT)
         deadline = time.monotonic() + 30
         while not pair.server.run(["ss", "-Hlnut", f"sport = :{port}"]).strip():
             self._check(process, argv, output)

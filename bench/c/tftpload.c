@@ -3,9 +3,9 @@
 
    tftpload server-mac=MAC name=NAME file=PATH [server=ADDRESS] [interface=eth1]
             [clients=1] [blksize=1428] [windowsize=1] [seconds=3] [address=10.98.0.1]
-            [resend=1] [patience=10]
+            [resend=1] [patience=10] [grace=45]
    The last packet is sent again after RESEND seconds without progress, then after twice that, and
-   so on; after PATIENCE times the transfer has failed.
+   so on; after PATIENCE times, or GRACE seconds after SECONDS, the transfer has failed.
    No transfer begins after SECONDS; those under way go on to their end. Prints JSON: "in_time" is
    the bytes that came within SECONDS, which makes the rate; "bytes" those of whole transfers. SIGTERM ends it
    early. */
@@ -41,7 +41,7 @@ static size_t content_size;
 static uint32_t base;
 static unsigned count, want_blksize, want_window;
 static const char *name;
-static double deadline, resend_after;
+static double deadline, resend_after, grace;
 static int patience;
 
 static void transmit(struct client *c, unsigned length)
@@ -187,6 +187,8 @@ static void receive(const struct datagram *d, double now)
 
 static void resend(struct client *c, double now)
 {
+    if (c->state != IDLE && now > deadline + grace)
+        failed(c, &seen.timed_out, "too slow", 40);
     if (c->state == IDLE || now < c->heard + resend_after * (c->retries + 1))
         return;
     if (++c->retries > patience) {
@@ -257,6 +259,7 @@ int main(int argc, char **argv)
     want_window = number_arg("windowsize", "1");
     resend_after = number_arg("resend", "1");
     patience = number_arg("patience", "10");
+    grace = number_arg("grace", "45");
     base = read_address(text_arg("address", "10.98.0.1"));
     load(text_arg("file", 0));
     if (strlen(name) > 200)

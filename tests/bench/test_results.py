@@ -10,7 +10,8 @@ from rich.console import Console
 from vm_harness.errors import HarnessError
 
 from bench.__main__ import main, select
-from bench.lines import CEILINGS, LINES, WORKS, Line
+from bench.ceilings import CEILINGS
+from bench.lines import LINES, WORKS, Line
 from bench.results import judge, print_ceilings, print_table, write_results
 
 AT_LEAST = Line("x", "what", "work", "MB/s", "us", 1.2, ("a", "b"))
@@ -51,6 +52,14 @@ def test_one_failure_in_one_round_spoils_the_line() -> None:
     assert verdict.reason == "1 failed"
 
 
+@pytest.mark.parametrize("missing", ["us", "a", "b"])
+def test_what_was_not_measured_is_not_met(missing: str) -> None:
+    rounds = {"us": rate(900), "a": rate(1), "b": rate(1), missing: []}
+    verdict = judge(AT_LEAST, rounds)
+    assert not verdict.met
+    assert verdict.reason == f"{missing} could not be measured"
+
+
 def test_each_line_names_cases_that_are_measured() -> None:
     assert len({line.id for line in LINES}) == len(LINES)
     for line in LINES:
@@ -84,7 +93,7 @@ def test_every_line_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_results_hold_every_figure(tmp_path: Path) -> None:
     rounds = {"us": rate(120, 130, 140), "a": rate(100, 90, 80), "b": rate(1, 1, 1)}
-    verdicts = [judge(AT_LEAST, rounds), judge(BELOW, {"us": rate(70)})]
+    verdicts = [judge(AT_LEAST, rounds), judge(BELOW, {"us": rate(70)}), judge(BELOW, {"us": []})]
     ceilings = {"load": ("MB/s", {"MB/s": 500.0, "generator %": 40.0})}
     console = Console(width=200, record=True)
     print_table(verdicts, "title", console)
@@ -96,7 +105,8 @@ def test_results_hold_every_figure(tmp_path: Path) -> None:
     assert "500 MB/s" in text
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["rounds"] == 3
-    line, limit = found["lines"]
+    line, limit, missing = found["lines"]
+    assert (missing["met"], missing["reason"]) == (False, "us could not be measured")
     assert (line["line"], line["peer"], line["goal"], line["met"]) == ("x", "a", 1.2, True)
     assert line["ratio"] == pytest.approx(130 / 90)
     assert line["figures"]["ours"]["MB/s"] == 130
