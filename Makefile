@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 # namespaces, mounts and low ports need root
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup packages demo test check bench golden lock fresh clean
+.PHONY: help setup packages demo test test-matrix check bench golden lock fresh clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install what is missing: Debian packages and .venv
 
@@ -27,6 +27,9 @@ demo: setup ## boot real VMs through bootserve from pinned generations, and prov
 
 test: setup check ## run every test (under 9 minutes on two cores)
 	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist worksteal --durations 25
+
+test-matrix: setup ## boot every cell of the firmware matrix (docs/firmware.md)
+	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix tests/vm
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

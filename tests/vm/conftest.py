@@ -34,6 +34,19 @@ def _mark(number: str, definition: Path) -> None:
     mark.write_text(f"{number}\n")
 
 
+@pytest.fixture(scope="session")
+def generic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The demo image with the kernel for real hardware, which has more drivers."""
+    return built_once(tmp_path_factory, "demo-generic", _with_generic_kernel)
+
+
+def _with_generic_kernel(definition: Path) -> None:
+    settings = definition / "image.toml"
+    text = settings.read_text()
+    assert 'kernel = "cloud"' in text
+    settings.write_text(text.replace('kernel = "cloud"', 'kernel = "generic"'))
+
+
 class Site:
     """A server with the demo's generations, and what its nodes do."""
 

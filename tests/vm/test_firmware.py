@@ -1,10 +1,9 @@
-"""Each firmware boots its pinned generation: to the mounted root, one of them to the end."""
+"""One firmware boots its pinned generation to the end; the others are in test_matrix.py."""
 
 from __future__ import annotations
 
 import pytest
 from vm_harness.lab import Lab
-from vm_harness.machine import Firmware
 from vm_harness.pytest_plugin import VmFactory
 
 from bootserve.build.bundle import Bundle
@@ -12,44 +11,8 @@ from tests.vm.conftest import Site
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
-MOUNTED_SECONDS = 180.0
 UP_SECONDS = 300.0
 FETCHED = {"script", "kernel", "initrd", "initramfs", "root", "verified", "mounted"}
-
-
-@pytest.mark.parametrize(
-    ("name", "firmware", "shape", "offers", "before"),
-    [
-        ("pxe10", "uefi", "pxe10", ["offer nbp"], {"dhcp", "tftp"}),
-        ("binl", "uefi", "binl", ["offer binl", "ack binl"], {"dhcp", "tftp"}),
-        ("http", "uefi-http", "pxe10", ["offer url"], {"dhcp"}),
-    ],
-)
-def test_uefi_boots_its_pinned_generation(
-    lab: Lab,
-    vm: VmFactory,
-    bundles: tuple[Bundle, Bundle],
-    name: str,
-    firmware: Firmware,
-    shape: str,
-    offers: list[str],
-    before: set[str],
-) -> None:
-    site = Site(lab, lab.bootserve(arguments=["--uefi-shape", shape]).start())
-    try:
-        site.bring_in(bundles[0])
-        site.add(name)
-        site.admin.call("PUT", "/pins", scope="role/demo", generation="demo@1")
-        node = vm(name, firmware=firmware).start()
-        phases = {one.name for one in site.wait(node, "mounted", MOUNTED_SECONDS)}
-        assert phases == before | FETCHED
-        assert site.last_boot(name)["generation"] == "demo@1"
-        log = site.server.log_text()
-        for offer in [*offers, "offer script to ipxe efi-x64"]:
-            assert f'"{offer}' in log
-        assert lab.dhcp.gave_only_addresses()
-    finally:
-        site.server.stop()
 
 
 def test_a_bios_node_comes_up_as_itself_and_the_same_again(

@@ -50,7 +50,8 @@ class Lab:
     """One lab; as a context manager it goes down at the end.
 
     Made by :meth:`create`, or by :meth:`open` for one that ``vm-harness up`` left standing.
-    ``network`` holds its namespaces, ``dhcp`` is its DHCP server, ``servers`` and ``vms`` are the
+    ``network`` holds its namespaces, ``dhcp`` is its DHCP server (``dhcp_servers`` are all, where
+    there are further segments), ``servers`` and ``vms`` are the
     bootserve processes and the VMs that this object made.
     """
 
@@ -71,7 +72,7 @@ class Lab:
         self._reaper = reaper
         self._corruptor: Corruptor | None = None
         self._stack = ExitStack()
-        self._dhcp_servers = [self.dhcp]
+        self.dhcp_servers = [self.dhcp]
 
     @property
     def id(self) -> str:
@@ -123,7 +124,7 @@ class Lab:
         registry.remove(self.id)
         for server in self.servers:
             server.stop()
-        for dhcp in self._dhcp_servers:
+        for dhcp in self.dhcp_servers:
             dhcp.wait()
         if self.relay:
             self.relay.wait()
@@ -158,7 +159,7 @@ class Lab:
         namespace = self.network.join(name, f"{segment.address(1)}/24", segment)
         self.network.give_ipv6(namespace, segment)
         dhcp = DhcpServer(namespace, segment.interface, self.directory, name=name)
-        self._dhcp_servers.append(dhcp)
+        self.dhcp_servers.append(dhcp)
         dhcp.start(*pool(segment))
         return segment
 
@@ -189,6 +190,7 @@ class Lab:
         disks: Sequence[str] = (),
         watchdog: bool = False,
         extra: Sequence[str] = (),
+        unplugged: Sequence[int] = (),
         segment: Segment = HOME,
     ) -> Vm:
         """Return a new VM on ``segment``, off; see :class:`Machine` for its parts.
@@ -198,7 +200,16 @@ class Lab:
         """
         macs = (mac or mac_for(name), *extra_macs)
         machine = Machine(
-            name, macs, firmware, memory, cpus, nic, tuple(disks), watchdog, tuple(extra)
+            name,
+            macs,
+            firmware,
+            memory,
+            cpus,
+            nic,
+            tuple(disks),
+            watchdog,
+            tuple(extra),
+            tuple(unplugged),
         )
         directory = self._vm_directory(name)
         vm = Vm(

@@ -44,7 +44,8 @@ class Machine:
 
     ``macs`` are its NICs, the first of which boots; ``memory`` is in MiB; ``disks`` are sizes in
     QEMU's notation (``4G``) of qcow2 files that outlive a power cycle; ``watchdog`` adds an
-    i6300esb that resets the machine; ``extra`` are further QEMU arguments.
+    i6300esb that resets the machine; ``extra`` are further QEMU arguments; ``unplugged`` are the
+    numbers of the NICs that have no cable at power-on.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Machine:
     disks: tuple[str, ...] = ()
     watchdog: bool = False
     extra: tuple[str, ...] = ()
+    unplugged: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.firmware not in get_args(Firmware):

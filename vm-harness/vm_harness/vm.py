@@ -108,6 +108,8 @@ class Vm:
         self.connect()
         self.started_at, self.started_monotonic = time.time(), time.monotonic()
         self._save()
+        for number in self.machine.unplugged:
+            self.set_link(number, up=False)
         self.qmp("cont")
         return self
 
@@ -228,6 +230,10 @@ class Vm:
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Run a QMP command and return its result; underscores in names become hyphens."""
         return self._monitor.execute(command, **arguments)
+
+    def set_link(self, number: int, *, up: bool) -> None:
+        """Put the cable of its NIC ``number`` in, or pull it out."""
+        self.qmp("set_link", name=f"net{number}", up=up)
 
     def wait_reset(self, timeout: float, *, count: int = 1) -> QmpEvent:
         """Wait for the ``count``-th reset since power-on, by the guest itself or by reset()."""
