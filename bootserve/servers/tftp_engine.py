@@ -20,16 +20,26 @@ from bootserve.wire.tftp_options import Limits, negotiate
 from bootserve.wire.tftp_packets import Error, ErrorCode, Request, ack_block, parse
 from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
 
-__all__ = ["Client", "Lookup", "Outgoing", "TftpEngine", "TftpEvent", "TftpEventKind"]
+__all__ = [
+    "Client",
+    "Lookup",
+    "Outgoing",
+    "TftpEngine",
+    "TftpEvent",
+    "TftpEventKind",
+    "find_file",
+]
 
 Client: TypeAlias = tuple[str, int]
 """An IPv4 address and a UDP port."""
 
 Outgoing: TypeAlias = tuple[Datagram, Client]
-"""A datagram and where it goes."""
+"""A datagram and where it goes. Several to one client that follow each other are one window: all
+but the last are of one size."""
 
-Lookup: TypeAlias = Callable[[str], bytes]
-"""From a file's name to its content; raises NotFound, or another BootserveError."""
+Lookup: TypeAlias = Callable[[str], bytes | None]
+"""From a file's name to its content; None when :meth:`TftpEngine.resume` will be called once it is
+known. Raises NotFound, or another BootserveError."""
 
 _SWEEP = 0.1
 """Seconds between two looks at all deadlines, while there are transfers: one pass over some
@@ -39,13 +49,17 @@ _NOTHING: tuple[Outgoing, ...] = ()
 
 
 class TftpEventKind(StrEnum):
-    """What happened. ``probed``: the client asked for the file's size and went, as EDK2 does."""
+    """What happened. ``probed``: the client asked for the file's size and went, as EDK2 does.
+
+    ``trouble`` is the server's own, and of no client.
+    """
 
     STARTED = "started"
     PROBED = "probed"
     COMPLETED = "completed"
     FAILED = "failed"
     REFUSED = "refused"
+    TROUBLE = "trouble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +118,8 @@ class TftpEngine:
         self._sessions: dict[Client, _Session] = {}
         # In order of their requests: the first is the oldest.
         self._unanswered: dict[Client, None] = {}
+        self._waiting: dict[str, dict[Client, Request]] = {}
+        self._waiting_count = 0
         self._per_address: Counter[str] = Counter()
         self._budget = ReplyBudget()
         self._layouts = Layouts()
@@ -112,6 +128,11 @@ class TftpEngine:
     def __len__(self) -> int:
         """How many transfers are under way."""
         return len(self._sessions)
+
+    def transfer(self, client: Client) -> ReadTransfer | None:
+        """Return the transfer to ``client`` that is under way, if there is one."""
+        session = self._sessions.get(client)
+        return None if session is None else session.transfer
 
     def receive(self, data: bytes, client: Client, now: float) -> Sequence[Outgoing]:
         """Take a datagram and return those to send. Whatever the bytes are, nothing is raised."""
@@ -128,6 +149,16 @@ class TftpEngine:
         if transfer.finished:
             self._finish(client, session, now)
         return replies
+
+    def resume(self, filename: str, now: float) -> Sequence[Outgoing]:
+        """Answer the requests that waited for ``filename``; the lookup knows it now."""
+        waiting = self._waiting.pop(filename, {})
+        self._waiting_count = sum(map(len, self._waiting.values()))
+        return [
+            outgoing
+            for client, request in waiting.items()
+            for outgoing in self._receive_request(request, client, now)
+        ]
 
     def timer(self) -> float | None:
         """Return when to call :meth:`handle_timer`, or None while nothing is under way."""
@@ -190,6 +221,8 @@ class TftpEngine:
         try:
             self._admit(request)
             content = self._find(request.filename)
+            if content is None:
+                return self._wait(request, client)
             self._make_room(client, now)
         except BootserveError as error:
             return self._refuse(client, request.filename, error, now)
@@ -249,22 +282,20 @@ class TftpEngine:
             # sentence than a wrong byte.
             raise Refused("only mode octet (binary) is served")
 
-    def _find(self, filename: str) -> bytes:
-        """Return the content of the file that is meant by ``filename``."""
+    def _find(self, filename: str) -> bytes | None:
+        """Return the content of ``filename``, or None when that takes a while."""
         if not filename.isascii() or not filename.isprintable():
             raise Refused("the file name is not printable ASCII")
         if ".." in filename.replace("\\", "/").split("/"):
             raise Refused("the file name leads out of the served files")
-        # Firmware that takes the server's root for a directory asks for /NAME or ./NAME.
-        names = dict.fromkeys((filename, filename.lstrip("/"), filename.removeprefix("./")))
-        for name in filter(None, names):
-            try:
-                return self._lookup(name)
-            except NotFound:
-                continue
-            except OSError as error:
-                raise Unavailable("the file cannot be read now", hint=str(error)) from error
-        raise NotFound("no such file")
+        return self._lookup(filename)
+
+    def _wait(self, request: Request, client: Client) -> Sequence[Outgoing]:
+        """Keep the request until its file is known, or drop it: a client asks again."""
+        if self._waiting_count < self._max_transfers:
+            self._waiting.setdefault(request.filename, {})[client] = request
+            self._waiting_count += 1
+        return _NOTHING
 
     def _make_room(self, client: Client, now: float) -> None:
         """Raise Unavailable when no further transfer may be begun for ``client``."""
@@ -311,6 +342,22 @@ class TftpEngine:
                 transfer.detail,
             )
         )
+
+
+def find_file(lookup: Callable[[str], bytes], filename: str) -> bytes:
+    """Return the content that ``filename`` means; raises what ``lookup`` raises.
+
+    Firmware that takes the server's root for a directory asks for /NAME or ./NAME.
+    """
+    names = dict.fromkeys((filename, filename.lstrip("/"), filename.removeprefix("./")))
+    for name in filter(None, names):
+        try:
+            return lookup(name)
+        except NotFound:
+            continue
+        except OSError as error:
+            raise Unavailable("the file cannot be read now", hint=str(error)) from error
+    raise NotFound("no such file")
 
 
 def _outcome(session: _Session) -> TftpEventKind:

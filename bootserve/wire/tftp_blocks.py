@@ -42,25 +42,26 @@ class ReadyBlocks(Blocks):
     """Holds all packets ready in one buffer, for a file that many clients fetch.
 
     It costs the file's size and four bytes a block, and making it as long as sending some
-    hundred blocks. A run of packets is one contiguous piece of the buffer, as UDP_SEGMENT wants it.
+    hundred blocks. Block n begins at (n - 1) * ``stride`` of ``buffer``, so that a run of packets
+    is one contiguous piece of it, as UDP_SEGMENT wants it.
     """
 
-    __slots__ = ("__weakref__", "_packets", "_stride")
+    __slots__ = ("__weakref__", "_packets", "buffer", "stride")
 
     def __init__(self, content: bytes, blksize: int) -> None:
         super().__init__(content, blksize)
-        self._stride = blksize + _HEADER.size
-        made = (self._packet(number) for number in range(1, self.count + 1))
-        self._packets = memoryview(b"".join(made))
+        self.stride = blksize + _HEADER.size
+        self.buffer = b"".join([self._packet(number) for number in range(1, self.count + 1)])
+        self._packets = memoryview(self.buffer)
 
     @property
     def size(self) -> int:
         """Bytes of the buffer."""
-        return self._packets.nbytes
+        return len(self.buffer)
 
     def packets(self, first: int, last: int) -> Sequence[Datagram]:
         """Return the DATA packets of the blocks ``first`` to ``last``, both included."""
-        stride = self._stride
+        stride = self.stride
         end = first * stride
         if first == last:
             return (self._packets[end - stride : end],)

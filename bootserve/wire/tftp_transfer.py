@@ -19,10 +19,12 @@ from enum import Enum, auto
 
 from bootserve.wire.tftp_blocks import Blocks, Datagram
 from bootserve.wire.tftp_options import Terms
-from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Packet
+from bootserve.wire.tftp_packets import Ack, Error, Opcode, OptionAck, Packet
 
 __all__ = ["ReadTransfer", "TransferState"]
 
+_ACK = Opcode.ACK << 16
+_NEVER = -1
 _NOTHING: tuple[Datagram, ...] = ()
 
 _UNANSWERED_RETRANSMISSIONS = 2
@@ -51,14 +53,19 @@ class ReadTransfer:
     Every method that takes ``now`` returns the datagrams to send, in order. ``deadline`` is when
     :meth:`handle_timer` wants to be called. ``finished`` is whether there is nothing more to send
     or to wait for. ``blocks`` may be replaced by others of the same content and block size.
-    ``answered`` is whether the client acknowledged
-    anything yet. ``detail`` says why the transfer failed, and ``probed`` that it failed as a size
-    probe does: EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR.
+    ``answered`` is whether the client acknowledged anything yet. ``detail`` says why the transfer
+    failed, and ``probed`` that it failed as a size probe does: EDK2 asks for tsize, reads the OACK
+    and ends the transfer with an ERROR.
+
+    ``awaited`` is the quick way through: the packet that acknowledges all that was sent when more
+    is to come, as a number of four bytes, big end first. A server that gets just that may call
+    :meth:`next_window` in place of :meth:`acknowledge`. It is -1 while there is no such packet.
     """
 
     __slots__ = (
         "_acked",
         "_base_interval",
+        "_count",
         "_interval",
         "_oack",
         "_progress_at",
@@ -68,7 +75,9 @@ class ReadTransfer:
         "_rtt_least",
         "_sent",
         "_sent_at",
+        "_windowsize",
         "answered",
+        "awaited",
         "blocks",
         "deadline",
         "detail",
@@ -87,8 +96,11 @@ class ReadTransfer:
         self.probed = False
         self.retransmissions = 0
         self.finished = False
+        self.awaited = _NEVER
         self.blocks = Blocks(content, terms.blksize)
         self._oack = OptionAck(terms.granted).to_bytes() if terms.granted else b""
+        self._count = self.blocks.count
+        self._windowsize = terms.windowsize
         self._acked = 0
         self._sent = 0
         self._rolled_back = False
@@ -135,6 +147,22 @@ class ReadTransfer:
             return self._duplicate(now)
         return self._advance(ahead, now)
 
+    def next_window(self, now: float) -> tuple[int, int]:
+        """Take the ACK that is ``awaited``; return the first and the last block to send.
+
+        It does what :meth:`acknowledge` does with that ACK, and leaves the packets to the caller.
+        """
+        elapsed = now - self._sent_at
+        if not self._resent and not self._rtt_least <= elapsed <= self._rtt_greatest:
+            self._measure(elapsed)
+        self._acked = acked = self._sent
+        self._interval = interval = self._base_interval
+        self._progress_at = self._sent_at = now
+        self.deadline = now + interval
+        self._rolled_back = self._resent = False
+        self._reach(acked)
+        return acked + 1, self._sent
+
     def request_again(self, now: float) -> Sequence[Datagram]:
         """Take the same request once more, from the same address and port.
 
@@ -167,6 +195,7 @@ class ReadTransfer:
         """End the transfer without completing it."""
         self.state = TransferState.FAILED
         self.finished = True
+        self.awaited = _NEVER
         self.detail = detail
 
     def _is_hopeless(self, now: float) -> bool:
@@ -189,6 +218,7 @@ class ReadTransfer:
 
     def _start_over(self, now: float) -> None:
         self.state = TransferState.GREETING
+        self.awaited = _NEVER
         self._acked = self._sent = self.retransmissions = 0
         self._interval = self._base_interval
         self._progress_at = now
@@ -246,9 +276,18 @@ class ReadTransfer:
     def _slide(self) -> Sequence[Datagram]:
         """Send the blocks of the window that have not been sent."""
         first = self._sent + 1
-        last = self._acked + self.terms.windowsize
-        self._sent = last = last if last < self.blocks.count else self.blocks.count
-        return self.blocks.packets(first, last)
+        self._reach(self._acked)
+        return self.blocks.packets(first, self._sent)
+
+    def _reach(self, acked: int) -> None:
+        """Let the window that begins behind block ``acked`` be sent."""
+        sent = acked + self._windowsize
+        if sent < self._count:
+            self._sent = sent
+            self.awaited = _ACK | sent & 0xFFFF
+        else:
+            self._sent = self._count
+            self.awaited = _NEVER
 
     def _measure(self, elapsed: float) -> None:
         """Take a round trip that is shorter or longer than all before it."""

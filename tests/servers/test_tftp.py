@@ -52,8 +52,13 @@ class Serving:
     def port(self) -> int:
         return self.server.port
 
-    def outcomes(self) -> list[tuple[TftpEventKind, str]]:
-        return [(e.kind, e.filename) for e in self.events if e.kind is not TftpEventKind.STARTED]
+    async def told(self) -> list[TftpEvent]:
+        """Stop the server and return all that it told."""
+        await self.server.stop()
+        return self.events
+
+    async def outcomes(self) -> list[tuple[TftpEventKind, str]]:
+        return [(event.kind, event.filename) for event in await self.told()]
 
     async def curl(self, name: str, *options: str) -> bytes:
         url = f"tftp://{HOST}:{self.port}/{name}"
@@ -103,8 +108,8 @@ async def serving(**settings: int | str | None) -> AsyncIterator[Serving]:
 async def test_curl_fetches(name: str) -> None:
     async with serving() as tftp:
         assert await tftp.curl(name, "--tftp-no-options") == FILES[name]
-        assert tftp.outcomes() == [(TftpEventKind.COMPLETED, name)]
-        assert tftp.events[-1].bytes_sent == len(FILES[name])
+        assert await tftp.outcomes() == [(TftpEventKind.COMPLETED, name)]
+        assert (await tftp.told())[-1].bytes_sent == len(FILES[name])
 
 
 @pytest.mark.parametrize("blksize", [8, 512, 1428, 1468, 1469, 65464])
@@ -112,13 +117,13 @@ async def test_curl_negotiates_a_block_size(blksize: int) -> None:
     async with serving() as tftp:
         fetched = await tftp.curl("multiple", "--tftp-blksize", str(blksize))
         assert fetched == FILES["multiple"]
-        assert tftp.events[-1].blksize == min(blksize, 1468)
+        assert (await tftp.told())[-1].blksize == min(blksize, 1468)
 
 
 async def test_on_an_interface_blocks_are_as_large_as_its_mtu_allows() -> None:
     async with serving(interface="lo") as tftp:
         assert await tftp.curl("ipxe.efi", "--tftp-blksize", "65464") == FILES["ipxe.efi"]
-        assert tftp.events[-1].blksize == 65464
+        assert (await tftp.told())[-1].blksize == 65464
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -128,7 +133,7 @@ async def test_tftp_hpa_fetches(name: str, tmp_path: Path) -> None:
         where = (HOST, str(tftp.port))
         await run("tftp", "-m", "binary", *where, "-c", "get", name, str(copy))
         assert copy.read_bytes() == FILES[name]
-        assert tftp.outcomes() == [(TftpEventKind.COMPLETED, name)]
+        assert await tftp.outcomes() == [(TftpEventKind.COMPLETED, name)]
 
 
 @pytest.mark.parametrize(
@@ -149,9 +154,10 @@ async def test_atftp_fetches(options: tuple[str, ...], tmp_path: Path) -> None:
         names = ["--remote-file", "ipxe.efi", "--local-file", str(copy)]
         await run("atftp", *wanted, "--get", *names, HOST, str(tftp.port))
         assert copy.read_bytes() == FILES["ipxe.efi"]
-        kind, windowsize = tftp.events[-1].kind, tftp.events[-1].windowsize
+        event = (await tftp.told())[-1]
         asked = dict(option.split() for option in options).get("windowsize", "1")
-        assert (kind, windowsize) == (TftpEventKind.COMPLETED, min(int(asked), 64))
+        wanted_window = min(int(asked), 64)
+        assert (event.kind, event.windowsize) == (TftpEventKind.COMPLETED, wanted_window)
 
 
 @pytest.mark.parametrize("options", [{}, {"blksize": 1428, "tsize": 0}])
@@ -170,7 +176,7 @@ async def test_fifty_clients_at_once() -> None:
             *(tftp.curl("ipxe.efi", "--tftp-blksize", "1428") for _ in range(50))
         )
         assert all(content == FILES["ipxe.efi"] for content in fetched)
-        assert tftp.outcomes() == [(TftpEventKind.COMPLETED, "ipxe.efi")] * 50
+        assert await tftp.outcomes() == [(TftpEventKind.COMPLETED, "ipxe.efi")] * 50
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ async def test_clients_are_told_why_they_get_nothing(
         )
         output, _ = await process.communicate()
         assert says.lower() in output.decode().lower()
-        assert [kind for kind, _ in tftp.outcomes()] == [TftpEventKind.REFUSED]
+        assert [kind for kind, _ in await tftp.outcomes()] == [TftpEventKind.REFUSED]
 
 
 async def test_a_client_that_writes_is_refused(tmp_path: Path) -> None:
@@ -204,7 +210,7 @@ async def test_a_client_that_writes_is_refused(tmp_path: Path) -> None:
         client = tftpy.TftpClient(HOST, tftp.port)
         with pytest.raises(tftpy.TftpException, match=r"(?i)access violation|read-only|error"):
             await asyncio.to_thread(client.upload, "new", str(tmp_path / "new"))
-        assert tftp.events[-1].detail == "this server is read-only"
+        assert (await tftp.told())[-1].detail == "this server is read-only"
 
 
 def rrq(name: str, options: Options = (), mode: str = "octet") -> bytes:
@@ -322,4 +328,4 @@ async def test_stopping_ends_transfers_and_frees_the_port() -> None:
         )
         await again.start()
         await again.stop()
-        assert tftp.outcomes() == [(TftpEventKind.FAILED, "ipxe.efi")]
+        assert await tftp.outcomes() == [(TftpEventKind.FAILED, "ipxe.efi")]

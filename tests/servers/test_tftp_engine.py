@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootserve.errors import NotFound, Unresolvable
-from bootserve.servers.tftp_engine import Outgoing, TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_engine import (
+    Outgoing,
+    TftpEngine,
+    TftpEvent,
+    TftpEventKind,
+    find_file,
+)
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse
 
@@ -20,6 +26,10 @@ PROBED, FAILED, REFUSED = TftpEventKind.PROBED, TftpEventKind.FAILED, TftpEventK
 
 
 def lookup(name: str) -> bytes:
+    return find_file(_read, name)
+
+
+def _read(name: str) -> bytes:
     if name == "unreadable":
         raise OSError(5, "Input/output error")
     if name == "hold":

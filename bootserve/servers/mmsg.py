@@ -1,0 +1,257 @@
+"""Many UDP datagrams in one system call: recvmmsg(2) and sendmmsg(2), over IPv4.
+
+Python's socket module has neither, so they are called through ctypes. All structures are allocated
+once and packed in place. A run of datagrams of one size to one peer leaves as one message that the
+kernel or the NIC cuts up (UDP_SEGMENT, udp(7)).
+
+A peer is an address and a port as one number: the first eight bytes of its ``sockaddr_in``, big end
+first. Its low 32 bits are the address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+from typing import TypeAlias
+
+__all__ = ["Inbox", "Outbox", "Peer", "address_of", "client_of", "peer_of"]
+
+Peer: TypeAlias = int
+
+SLOTS = 128
+"""Datagrams taken or sent by one call at most."""
+SLOT_SIZE = 1024
+"""Bytes of a datagram that are kept."""
+_MSG_WAITFORONE = 0x10000
+_HEADER = 64  # sizeof(struct mmsghdr)
+_NAME = 16  # sizeof(struct sockaddr_in)
+_IOVEC = 16
+_CONTROL = 24  # CMSG_SPACE(sizeof(uint16_t))
+_CONTROL_LENGTH = 40  # offsetof(struct mmsghdr, msg_hdr.msg_controllen)
+_QUAD = struct.Struct("=Q")
+_SEGMENT = struct.Struct("=QiiH6x")
+_SOL_UDP, _UDP_SEGMENT = 17, 103
+_GREATEST_RUN = 65000
+_MOST_SEGMENTS = 64
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EPERM, errno.ENOBUFS}
+
+_PEER = struct.Struct("=H2s4s")
+_PEER_NUMBER = struct.Struct(">Q")
+# A struct for each possible number of datagrams: one call reads or writes all of them.
+_NAMES = [struct.Struct(">" + "Q8x" * n) for n in range(SLOTS + 1)]
+_HEADS = [struct.Struct(">" + f"I{SLOT_SIZE - 4}x" * n) for n in range(SLOTS + 1)]
+_LENGTHS = [struct.Struct("=" + "56xI4x" * n) for n in range(SLOTS + 1)]
+_IOVECS = [struct.Struct(f"={2 * n}Q") for n in range(SLOTS + 1)]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_recvmmsg = _libc.recvmmsg
+_recvmmsg.argtypes = [
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_uint,
+    ctypes.c_int,
+    ctypes.c_void_p,
+]
+_sendmmsg = _libc.sendmmsg
+_sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+_sendto = _libc.sendto
+_sendto.argtypes = [
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_uint,
+]
+_sendto.restype = ctypes.c_ssize_t
+
+
+def peer_of(address: str, port: int) -> Peer:
+    """Return the peer at an IPv4 ``address`` and a UDP ``port``."""
+    name = _PEER.pack(socket.AF_INET, port.to_bytes(2, "big"), socket.inet_aton(address))
+    (peer,) = _PEER_NUMBER.unpack(name)
+    return int(peer)
+
+
+def client_of(peer: Peer) -> tuple[str, int]:
+    """Return the address and the port of ``peer``."""
+    _, port, address = _PEER.unpack(_PEER_NUMBER.pack(peer))
+    return socket.inet_ntoa(address), int.from_bytes(port, "big")
+
+
+def address_of(buffer: bytes) -> int:
+    """Return where ``buffer`` lies in memory; good for as long as the object lives."""
+    return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
+
+
+def _place(buffer: ctypes.Array[ctypes.c_char]) -> int:
+    return ctypes.addressof(buffer)
+
+
+class _Messages:
+    """An array of ``mmsghdr``, each with a name and one iovec, at fixed places in memory."""
+
+    def __init__(self) -> None:
+        self.headers = ctypes.create_string_buffer(_HEADER * SLOTS)
+        self.names = ctypes.create_string_buffer(_NAME * SLOTS)
+        self.iovecs = ctypes.create_string_buffer(_IOVEC * SLOTS)
+        self.controls = ctypes.create_string_buffer(_CONTROL * SLOTS)
+        self.place = _place(self.headers)
+        for i in range(SLOTS):
+            struct.pack_into(
+                "=QI4xQQQ",
+                self.headers,
+                _HEADER * i,
+                _place(self.names) + _NAME * i,
+                _NAME,
+                _place(self.iovecs) + _IOVEC * i,
+                1,
+                _place(self.controls) + _CONTROL * i,
+            )
+
+
+class Inbox:
+    """Datagrams taken by one call."""
+
+    def __init__(self) -> None:
+        self._messages = _Messages()
+        self._data = ctypes.create_string_buffer(SLOT_SIZE * SLOTS)
+        self._view = memoryview(self._data).cast("B")
+        places = [place for i in range(SLOTS) for place in self._iovec(i)]
+        _IOVECS[SLOTS].pack_into(self._messages.iovecs, 0, *places)
+
+    def _iovec(self, slot: int) -> tuple[int, int]:
+        return _place(self._data) + SLOT_SIZE * slot, SLOT_SIZE
+
+    def receive(self, fd: int) -> int:
+        """Take what has come to the socket ``fd`` and return how many datagrams it is.
+
+        Waits for the first when the socket is a blocking one. 0 when none came in its time, or a
+        signal did. Raises OSError when the socket fails.
+        """
+        count: int = _recvmmsg(fd, self._messages.place, SLOTS, _MSG_WAITFORONE, None)
+        if count >= 0:
+            return count
+        number = ctypes.get_errno()
+        if number in (errno.EAGAIN, errno.EINTR):
+            return 0
+        raise OSError(number, "recvmmsg failed")
+
+    def peers(self, count: int) -> tuple[Peer, ...]:
+        """Return who sent the first ``count`` datagrams."""
+        return _NAMES[count].unpack_from(self._messages.names)
+
+    def heads(self, count: int) -> tuple[int, ...]:
+        """Return the first four bytes of each as a number, of an ACK opcode and block."""
+        return _HEADS[count].unpack_from(self._data)
+
+    def lengths(self, count: int) -> tuple[int, ...]:
+        """Return the bytes of each; a longer one than fits was cut."""
+        return _LENGTHS[count].unpack_from(self._messages.headers)
+
+    def datagram(self, slot: int, length: int) -> bytes:
+        """Return a copy of one datagram."""
+        start = slot * SLOT_SIZE
+        return bytes(self._view[start : start + length])
+
+
+class Outbox:
+    """Datagrams to be sent by one call on the blocking socket ``fd``.
+
+    ``failed`` collects the peers that could not be sent to, with the errno.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._messages = _Messages()
+        self._peers: list[Peer] = []
+        self._places: list[int] = []
+        self._segments: dict[int, int] = {}
+        self._held: list[bytes] = []
+        self._can_segment = True
+        self.failed: list[tuple[Peer, int]] = []
+
+    def add(self, peer: Peer, place: int, length: int) -> None:
+        """Add the datagram of ``length`` bytes at ``place`` in memory.
+
+        It must stay there until :meth:`flush`, which is called here when there is no more room.
+        """
+        if len(self._peers) == SLOTS:
+            self.flush()
+        self._peers.append(peer)
+        self._places += (place, length)
+
+    def add_run(self, peer: Peer, place: int, length: int, segment: int) -> None:
+        """Add ``length`` bytes as datagrams of ``segment`` bytes, the last one maybe shorter."""
+        step = segment
+        if self._can_segment:
+            step *= max(1, min(_MOST_SEGMENTS, _GREATEST_RUN // segment))
+        for start in range(0, length, step):
+            size = min(step, length - start)
+            self.add(peer, place + start, size)
+            if size > segment:
+                self._segment(len(self._peers) - 1, segment)
+
+    def add_datagrams(self, peer: Peer, datagrams: Sequence[bytes | memoryview]) -> None:
+        """Add copies of ``datagrams``, of which only the last may be shorter than the rest."""
+        run = b"".join(datagrams)
+        self.add_run(peer, address_of(run), len(run), len(datagrams[0]))
+        self._held.append(run)
+
+    def flush(self) -> None:
+        """Send all that was added."""
+        count = len(self._peers)
+        if not count:
+            return
+        messages = self._messages
+        _NAMES[count].pack_into(messages.names, 0, *self._peers)
+        _IOVECS[count].pack_into(messages.iovecs, 0, *self._places)
+        sent = 0
+        while sent < count:
+            taken = _sendmmsg(self._fd, messages.place + _HEADER * sent, count - sent, 0)
+            if taken < 0:
+                taken = self._overcome(sent, ctypes.get_errno())
+            sent += taken
+        self._clear()
+
+    def _clear(self) -> None:
+        for slot in self._segments:
+            _QUAD.pack_into(self._messages.headers, _HEADER * slot + _CONTROL_LENGTH, 0)
+        self._segments.clear()
+        self._held.clear()
+        self._peers.clear()
+        self._places.clear()
+
+    def _segment(self, slot: int, segment: int) -> None:
+        _SEGMENT.pack_into(
+            self._messages.controls, _CONTROL * slot, 18, _SOL_UDP, _UDP_SEGMENT, segment
+        )
+        _QUAD.pack_into(self._messages.headers, _HEADER * slot + _CONTROL_LENGTH, _CONTROL)
+        self._segments[slot] = segment
+
+    def _overcome(self, slot: int, error: int) -> int:
+        """Do what can be done about a message that was not sent; return how many are done with."""
+        if error == errno.EINTR:
+            return 0
+        if slot in self._segments and error not in _UNREACHABLE:
+            # A path whose MTU is below the interface's gives EINVAL: no reason to do without
+            # segments for everybody.
+            self._can_segment = self._can_segment and error == errno.EINVAL
+            error = self._send_singly(slot)
+        if error and error != errno.ENOBUFS:  # a full queue: lost like any other packet
+            self.failed.append((self._peers[slot], error))
+        return 1
+
+    def _send_singly(self, slot: int) -> int:
+        """Send the segments of one message each by its own; return the first errno, or 0."""
+        segment = self._segments[slot]
+        place, length = self._places[2 * slot : 2 * slot + 2]
+        name = ctypes.addressof(self._messages.names) + _NAME * slot
+        for start in range(0, length, segment):
+            size = min(segment, length - start)
+            if _sendto(self._fd, place + start, size, 0, name, _NAME) < 0:
+                return ctypes.get_errno()
+        return 0

@@ -1,0 +1,151 @@
+"""The process that serves TFTP: ``python -m bootserve.servers.tftp_worker UDP PIPE TERMS``.
+
+Packets come by the hundred thousand a second, and must neither wait for the event loop that serves
+DHCP and HTTP, nor make those wait. So this process waits in recvmmsg(2) and does nothing else. It
+holds no rights, opens no file, and asks the server for each file by name over the pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from bootserve.servers.tftp_answers import Answers
+from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_loop import TftpLoop
+from bootserve.servers.tftp_pipe import Pipe, PipeClosed, pack_event
+from bootserve.wire.tftp_options import Limits
+
+__all__ = ["Worker", "main"]
+
+_WAKE = 0.1
+"""Seconds that one call waits for packets at most while transfers are under way."""
+_UNSENT = 10_000
+_EVENTS_IN_MESSAGE = 64
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+class Worker:
+    """Serves the bound UDP socket ``sock`` until told to stop, or until the server is gone."""
+
+    def __init__(self, sock: socket.socket, pipe: Pipe, terms: dict[str, int]) -> None:
+        self._socket = sock
+        self._pipe = pipe
+        self._answers = Answers(pipe)
+        self._unsent: deque[list[Any]] = deque()
+        self._left_out = 0
+        self._engine = TftpEngine(
+            lookup=self._answers.find,
+            on_event=self._note,
+            limits=Limits(terms["blksize"], terms["windowsize"]),
+            max_transfers=terms["max_transfers"],
+            max_per_address=terms["max_per_address"],
+        )
+        self._loop = TftpLoop(sock, self._engine)
+        wake = struct.pack("=qq", 0, int(_WAKE * 1e6))
+        sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wake)
+
+    def run(self) -> None:
+        """Serve until the server says to stop, or is gone; then tell the clients and the server."""
+        try:
+            self._pipe.send({"ready": True})
+            self._serve()
+        except PipeClosed:
+            pass
+        self._loop.close()
+        with contextlib.suppress(PipeClosed):
+            self._tell()
+
+    def _serve(self) -> None:
+        look_at, stopping = 0.0, False
+        while not stopping:
+            now, packets = time.monotonic(), True
+            if self._is_quiet() or now >= look_at:
+                look_at = now + _WAKE
+                packets = self._wait()
+                stopping = self._read_pipe()
+            # Also when stopping: what has come may be the ACK that completes a transfer.
+            if packets:
+                self._loop.turn()
+            else:
+                self._loop.tick(time.monotonic())
+            self._tell()
+
+    def _is_quiet(self) -> bool:
+        """Whether something else than a packet may be what comes next."""
+        return not len(self._engine) or self._answers.waiting or bool(self._unsent)
+
+    def _wait(self) -> bool:
+        """Wait for a packet or a message; return whether there is a packet."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._pipe, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        ready = poll.poll(1000 * _WAKE if len(self._engine) else None)
+        return any(fd == self._socket.fileno() for fd, _ in ready)
+
+    def _read_pipe(self) -> bool:
+        """Take the server's answers; return whether it says to stop."""
+        while (received := self._pipe.receive()) is not None:
+            message, fd = received
+            if "stop" in message:
+                return True
+            self._loop.resume(self._answers.take(message, fd))
+            self._answers.forget_refusal()
+        return False
+
+    def _note(self, event: TftpEvent) -> None:
+        """Keep an event for the server, which needs not know of each request."""
+        if event.kind is TftpEventKind.STARTED:
+            return
+        if len(self._unsent) < _UNSENT or event.kind is TftpEventKind.COMPLETED:
+            self._unsent.append(pack_event(event))
+        else:
+            self._left_out += 1
+
+    def _tell(self) -> None:
+        """Tell the server what happened, as far as there is room."""
+        while self._unsent or self._left_out:
+            told = list(islice(self._unsent, _EVENTS_IN_MESSAGE))
+            if not self._pipe.send({"events": told, "left_out": self._left_out}):
+                return
+            self._left_out = 0
+            for _ in told:
+                self._unsent.popleft()
+
+
+def main() -> None:
+    """Serve the socket and the pipe that were inherited as file descriptors."""
+    udp, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A terminal or systemd tells every process: this one ends when the server says so.
+        signal.signal(number, signal.SIG_IGN)
+    _confine()
+    gc.freeze()
+    Worker(udp, Pipe(pipe), json.loads(sys.argv[3])).run()
+
+
+def _confine() -> None:
+    """End with the server, and give up every right: what is needed is open already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), "the worker's capabilities cannot be dropped")
+
+
+if __name__ == "__main__":
+    main()
