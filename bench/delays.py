@@ -137,36 +137,48 @@ class Gap:
 
 @dataclass(frozen=True)
 class Memory:
-    """A server that has just started, a commit of all its nodes, and the time after it."""
+    """A server that has just started, a commit of all its nodes, and the time after it.
+
+    ``used`` is one of as many nodes that has served what the other lines asked of it.
+    """
 
     server: str
+    used: str
     seconds: float = 3.0
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return the larger of the two settled sums of PSS and the peak between, in MB."""
+        used = servers.running(self.used)
+        figures = {"used MB": pss_bytes(used.namespace) / 1e6} if used else {}
         server = servers.get(self.server)
         try:
             time.sleep(seconds)
             started = pss_bytes(server.namespace)
-            seen = [started]
-            end = threading.Event()
-
-            def watch() -> None:
-                while not end.wait(0.02):
-                    seen.append(pss_bytes(server.namespace))
-
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            try:
+            with _watched(server) as seen:
                 _commit(server)
                 time.sleep(seconds)
-            finally:
-                end.set()
-                watcher.join()
             settled = max(started, pss_bytes(server.namespace))
-            return {"MB": settled / 1e6, "started MB": started / 1e6, "peak MB": max(seen) / 1e6}
+            return {"MB": settled / 1e6, "peak MB": max(seen) / 1e6, **figures}
         finally:
             servers.stop(self.server)
+
+
+@contextlib.contextmanager
+def _watched(server: Server) -> Iterator[list[int]]:
+    """Fill a list with the sum of PSS, in bytes, fifty times a second."""
+    seen, end = [pss_bytes(server.namespace)], threading.Event()
+
+    def watch() -> None:
+        while not end.wait(0.02):
+            seen.append(pss_bytes(server.namespace))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        watcher.join()
 
 
 @dataclass(frozen=True)

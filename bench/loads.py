@@ -22,7 +22,7 @@ CORES = sorted(os.sched_getaffinity(0))
 GENERATOR = ["taskset", "-c", str(CORES[-1])]
 """The server under test has the first core and the generator the last."""
 SCRIPT_PATH = "/boot/%s.ipxe"
-_SETTLE = 60.0
+_SETTLE = 300.0
 
 
 def _number(said: Mapping[str, float | str], key: str) -> float:

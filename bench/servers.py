@@ -60,9 +60,9 @@ class Server:
 class Servers:
     """Starts servers by name and ends them all.
 
-    ``bootserve N`` (nodes), ``dnsmasq tftp``, ``dnsmasq N`` (host lines), ``tftpd-hpa``,
-    ``atftpd``, ``nginx``, ``responder WORDS`` (the arguments of ``bench/c/responder.c``) and
-    ``limit MODULE`` (of ``bench/limits``).
+    ``bootserve N`` (nodes; ``bootserve N WORD`` is another of as many), ``dnsmasq tftp``,
+    ``dnsmasq N`` (host lines), ``tftpd-hpa``, ``atftpd``, ``nginx``, ``responder WORDS`` (the
+    arguments of ``bench/c/responder.c``) and ``limit MODULE`` (of ``bench/limits``).
     """
 
     def __init__(self) -> None:
@@ -124,6 +124,10 @@ class Servers:
             self._running[name] = self._start(name)
         return self._running[name]
 
+    def running(self, name: str) -> Server | None:
+        """Return the server of this name if it runs."""
+        return self._running.get(name)
+
     def stop(self, name: str) -> None:
         """End the server of this name and remove its pair."""
         server = self._running.pop(name)
@@ -141,7 +145,7 @@ class Servers:
         try:
             server.pair.create()
             if command is None:
-                server.boot = self._bootserve(server.pair, int(rest))
+                server.boot = self._bootserve(server.pair, rest)
             else:
                 self._spawn(server.pair, command[0], command[1])
         except BaseException:
@@ -149,17 +153,18 @@ class Servers:
             raise
         return server
 
-    def _bootserve(self, pair: Pair, nodes: int) -> BootServer:
-        state = self.folder / f"state-{nodes}"
+    def _bootserve(self, pair: Pair, rest: str) -> BootServer:
+        label = rest.replace(" ", "-")
+        state = self.folder / f"state-{label}"
         if not state.exists():
-            make_state(state, nodes)
+            make_state(state, int(rest.split()[0]))
         server = BootServer(
             pair.server,
             interface=INTERFACE,
             address=SERVER,
             state_dir=state,
             command=default_command(),
-            log=self.folder / f"bootserve-{nodes}.log",
+            log=self.folder / f"bootserve-{label}.log",
             arguments=[
                 *("--nbp-dir", str(self.nbp.parent)),
                 *("--boots-per-node", str(SCRIPTS_PER_NODE)),

@@ -40,7 +40,7 @@ static unsigned count, nodes, fetches;
 static uint64_t answers, failed, bytes, expected_bytes;
 static int epoll, server_port, fetching;
 static uint32_t server, first_address;
-static const char *path, *expect;
+static const char *path, *expect, *server_name;
 static double stop, last_answer, longest_gap, gap_at, started;
 static char error[120];
 
@@ -98,7 +98,8 @@ static void ask(struct connection *c, double due)
     else
         snprintf(where, sizeof where, "%s", path);
     int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: boot\r\nUser-Agent: iPXE/1.21\r\n\r\n", where);
+                          "GET %s HTTP/1.1\r\nConnection: keep-alive\r\nUser-Agent: iPXE/1.21.1\r\n"
+                          "Host: %s:%d\r\n\r\n", where, server_name, server_port);
     c->busy = 1, c->due = due;
     if (send(c->fd, request, length, MSG_NOSIGNAL) != length) {
         note("the request could not be sent");
@@ -295,7 +296,8 @@ int main(int argc, char **argv)
     count = number_arg("conns", fetching ? "8" : "32");
     nodes = number_arg("nodes", "10000");
     server_port = number_arg("port", "8080");
-    server = ntohl(inet_addr(text_arg("server", "10.44.0.2")));
+    server_name = text_arg("server", "10.44.0.2");
+    server = ntohl(inet_addr(server_name));
     first_address = strcmp(own, "-") ? ntohl(inet_addr(own)) : 0;
     fetches = number_arg("count", fetching ? "1" : "0");
     expected_bytes = fetching ? number_arg("bytes", 0) : 0;

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +11,10 @@ from vm_harness.errors import HarnessError
 
 from bench.native import arguments
 from bench.network import Pair, sweep
+from tests.support import odd_server
 
 pytestmark = pytest.mark.netns
 SIZE = 30_001
-PORTS = {"tftp": 69, "dhcp": 67, "http": 8080}
 
 
 @pytest.fixture(scope="module")
@@ -39,34 +34,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class Odd:
-    """A running odd_server; ``counted`` is what it says at its end."""
-
-    def __init__(self) -> None:
-        self.counted: dict[str, int] = {}
-
-
-@contextlib.contextmanager
-def odd_server(pair: Pair, kind: str, fault: str, file: Path) -> Iterator[Odd]:
-    odd, log = Odd(), file.with_name("odd.log")
-    script = str(Path(__file__).with_name("odd_server.py"))
-    with log.open("wb") as output:
-        process = pair.server.spawn([sys.executable, script, kind, fault, str(file)], log=output)
-    try:
-        _await_port(pair, PORTS[kind], process, log)
-        yield odd
-    finally:
-        process.terminate()
-        process.wait(10)
-    odd.counted = json.loads(log.read_text().splitlines()[-1])
-
-
-def _await_port(pair: Pair, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    while not pair.server.run(["ss", "-Hlnut", f"sport = :{port}"]).strip():
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-
-
 def drive(pair: Pair, generator: str, /, **values: object) -> dict[str, float]:
     said = pair.drive(generator, before=[], timeout=60, **values)
     return {key: float(value) for key, value in said.items() if key != "error"}
@@ -78,16 +45,16 @@ def fetch(pair: Pair, file: Path, **values: object) -> dict[str, float]:
 
 
 def test_tftp_transfers_are_counted(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "tftp", "none", file) as odd:
+    with odd_server.tftp(pair.server, "none", file.read_bytes()) as counts:
         said = fetch(pair, file)
-    assert said["transfers"] == odd.counted["transfers"] >= 5
+    assert said["transfers"] == counts["transfers"] >= 5
     assert said["bytes"] == said["transfers"] * SIZE
     assert 0 < said["in_time"] <= said["bytes"]
     assert said["failed"] == said["drops"] == 0
 
 
 def test_a_transfer_that_loses_packets_is_completed(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "tftp", "lossy", file):
+    with odd_server.tftp(pair.server, "lossy", file.read_bytes()):
         said = fetch(pair, file)
     assert said["transfers"] >= 5
     assert said["resent"] > 0
@@ -98,14 +65,14 @@ def test_a_transfer_that_loses_packets_is_completed(pair: Pair, file: Path) -> N
     ("fault", "kind"), [("flip", "wrong"), ("short", "wrong"), ("refuse", "refused")]
 )
 def test_a_wrong_transfer_is_a_failed_one(pair: Pair, file: Path, fault: str, kind: str) -> None:
-    with odd_server(pair, "tftp", fault, file):
+    with odd_server.tftp(pair.server, fault, file.read_bytes()):
         said = fetch(pair, file)
     assert said["transfers"] == 0
     assert said[kind] == said["failed"] >= 5
 
 
 def test_a_server_that_is_silent_has_failed(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "tftp", "deaf", file):
+    with odd_server.tftp(pair.server, "deaf", file.read_bytes()):
         said = fetch(pair, file, patience=2, seconds=0.1)
     assert said["transfers"] == 0
     assert said["timed_out"] == said["failed"] == 5
@@ -118,7 +85,8 @@ def test_windows_in_large_frames_are_read(pair: Pair, file: Path) -> None:
     with log.open("wb") as output:
         process = pair.server.spawn(argv, log=output)
     try:
-        _await_port(pair, 69, process, log)
+        while not pair.server.run(["ss", "-Hlun", "sport = :69"]).strip():
+            assert process.poll() is None, log.read_text()
         said = fetch(pair, file, windowsize=16)
     finally:
         process.terminate()
@@ -129,24 +97,24 @@ def test_windows_in_large_frames_are_read(pair: Pair, file: Path) -> None:
 
 
 def test_offers_are_counted(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "dhcp", "none", file) as odd:
+    with odd_server.dhcp(pair.server, "none") as counts:
         said = drive(pair, "dhcpload", nodes=7, window=5, seconds=0.3)
-    assert 0 < odd.counted["offers"] - said["offers"] <= 5  # those under way at the end
+    assert 0 < counts["offers"] - said["offers"] <= 5  # those under way at the end
     assert said["wrong"] == said["lost"] == said["stray"] == 0
-    assert odd.counted["52:54:00:00:00:06"] > 0
-    assert "52:54:00:00:00:07" not in odd.counted
+    assert counts["52:54:00:00:00:06"] > 0
+    assert "52:54:00:00:00:07" not in counts
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("ack", "wrong"), ("mac", "wrong"), ("xid", "stray")])
 def test_a_wrong_offer_is_none(pair: Pair, file: Path, fault: str, kind: str) -> None:
-    with odd_server(pair, "dhcp", fault, file):
+    with odd_server.dhcp(pair.server, fault):
         said = drive(pair, "dhcpload", nodes=7, window=5, seconds=0.2)
     assert said["offers"] == 0
     assert said[kind] >= 5
 
 
 def test_a_discover_without_an_answer_is_lost_and_replaced(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "dhcp", "deaf", file):
+    with odd_server.dhcp(pair.server, "deaf"):
         said = drive(pair, "dhcpload", nodes=7, window=1, seconds=1.5)
     assert said["lost"] == 1
     assert said["offers"] > 2
@@ -158,23 +126,23 @@ def get(pair: Pair, **values: object) -> dict[str, float]:
 
 
 def test_answers_are_counted_and_no_address_asks_twice_in_a_row(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "http", "none", file) as odd:
+    with odd_server.http(pair.server, "none", file.read_bytes()) as counts:
         said = get(pair, nodes=700, conns=8)
-    assert said["answers"] == odd.counted["answers"] > 0
+    assert said["answers"] == counts["answers"] > 0
     assert said["bytes"] == said["answers"] * SIZE
-    assert said["failed"] == odd.counted["same_address_twice"] == 0
+    assert said["failed"] == counts["same address twice"] == 0
 
 
 @pytest.mark.parametrize("fault", ["status", "content", "cut"])
 def test_a_wrong_answer_is_a_failed_one(pair: Pair, file: Path, fault: str) -> None:
-    with odd_server(pair, "http", fault, file) as odd:
+    with odd_server.http(pair.server, fault, file.read_bytes()) as counts:
         said = get(pair)
     assert said["failed"] > 0
-    assert said["failed"] + said["answers"] == odd.counted["requests"]
+    assert said["failed"] + said["answers"] == counts["requests"]
 
 
 def test_a_stall_counts_for_every_request_that_was_due_in_it(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "http", "stall", file):
+    with odd_server.http(pair.server, "stall", file.read_bytes()):
         said = get(pair, mode="open", rate=100, conns=1, seconds=1)
     assert said["answers"] == 100
     assert said["max"] >= 0.5
@@ -183,14 +151,14 @@ def test_a_stall_counts_for_every_request_that_was_due_in_it(pair: Pair, file: P
 
 
 def test_files_are_fetched_whole(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "http", "none", file) as odd:
+    with odd_server.http(pair.server, "none", file.read_bytes()) as counts:
         said = get(pair, mode="fetch", path="/file", bytes=SIZE, count=4, seconds=30)
-    assert said["answers"] == odd.counted["answers"] == 12
+    assert said["answers"] == counts["answers"] == 12
     assert said["bytes"] == 12 * SIZE
 
 
 def test_a_file_of_another_length_is_a_failed_one(pair: Pair, file: Path) -> None:
-    with odd_server(pair, "http", "none", file):
+    with odd_server.http(pair.server, "none", file.read_bytes()):
         said = get(pair, mode="fetch", path="/file", bytes=SIZE + 1, count=1)
     assert said["answers"] == 0
     assert said["failed"] > 0
