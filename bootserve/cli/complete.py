@@ -12,9 +12,20 @@ from bootserve.cli.session import Connection
 from bootserve.errors import BootserveError
 from bootserve.servers.admin.routing import Answer
 from bootserve.servers.admin.schemas import NodeList, RackList, RoleList
+from bootserve.servers.admin.schemas_nbp import NbpList
 from bootserve.servers.admin.schemas_seen import DiscoveredList, GenerationList
 
-__all__ = ["generations", "images", "macs", "nodes", "once_actions", "racks", "roles", "scopes"]
+__all__ = [
+    "generations",
+    "images",
+    "macs",
+    "nbps",
+    "nodes",
+    "once_actions",
+    "racks",
+    "roles",
+    "scopes",
+]
 
 SECONDS = 2.0
 
@@ -46,6 +57,8 @@ def _names(answers: Iterable[Answer]) -> Iterable[str]:
                 yield from (role.name for role in answer.roles)
             case GenerationList():
                 yield from (one.name for one in answer.generations)
+            case NbpList():
+                yield from (one.name for one in answer.nbps)
             case DiscoveredList():
                 yield from (machine.mac for machine in answer.machines)
 
@@ -64,6 +77,7 @@ nodes = _completer("/nodes", NodeList)
 racks = _completer("/racks", RackList)
 roles = _completer("/roles", RoleList)
 generations = _completer("/generations", GenerationList)
+nbps = _completer("/nbps", NbpList)
 macs = _completer("/discovered", DiscoveredList)
 
 

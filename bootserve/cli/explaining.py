@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bootserve.cli.once import once_text
 from bootserve.cli.output import Output, local_time
+from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 from bootserve.servers.admin.schemas_seen import BootOut, ExplainOut, OfferOut
 
-__all__ = ["render_explanation"]
+__all__ = ["nbps_text", "render_explanation"]
 
 
 def render_explanation(out: Output, found: ExplainOut) -> None:
@@ -23,6 +24,7 @@ def render_explanation(out: Output, found: ExplainOut) -> None:
         ("Waits", found.waits),
         ("Pin that decides", found.pin or "none"),
         ("Pins that do not", _lost(found)),
+        ("NBP", nbps_text(found.nbps)),
         ("Kernel arguments", _kernel_args(found)),
         ("UEFI PXE offer", _offers(found)),
         ("Last boot", _last_boot(found.last_boot)),
@@ -44,6 +46,15 @@ def _outcome(found: ExplainOut) -> str:
             return "none: it holds and asks again"
         case other:
             return other
+
+
+def nbps_text(choices: list[NbpChoiceOut]) -> str:
+    """Return the NBPs that are pinned for a node, a line for each kind of firmware."""
+    return "\n".join(
+        f"{one.arch}: {one.nbp}, pin {one.scope}"
+        + (f"; not offered, and no other is: {one.problem}" if one.problem else "")
+        for one in choices
+    )
 
 
 def _once(found: ExplainOut) -> str:

@@ -10,6 +10,7 @@ from bootserve.cli import once
 from bootserve.cli.changes import said, show_commit
 from bootserve.cli.client import Reply, segment
 from bootserve.cli.command import command, group
+from bootserve.cli.explaining import nbps_text
 from bootserve.cli.options import (
     MacArg,
     MessageOption,
@@ -155,6 +156,7 @@ def _details(out: Output, node: NodeShown) -> None:
         ("Boots from", node.boot),
         ("Kernel arguments", node.kernel_args),
         ("NBP", node.nbp),
+        ("Pinned NBP", nbps_text(node.nbps)),
         ("Offer shape", "" if node.shape is ShapeSetting.AUTO else node.shape),
         ("Labels", "\n".join(f"{key}={value}" for key, value in node.labels.items())),
         ("Once", f"{once.once_text(node.once)}, set by {node.once.set_by}" if node.once else ""),

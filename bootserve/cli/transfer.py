@@ -16,7 +16,7 @@ from bootserve.errors import IntegrityError, InvalidInput
 from bootserve.model.generation import Artifact, Manifest
 from bootserve.servers.admin.schemas_seen import ImportOut, UploadOut
 
-__all__ = ["Moved", "download_bundle", "upload_bundle"]
+__all__ = ["Moved", "download_bundle", "upload_bundle", "upload_file"]
 
 CHUNK = 8 << 20
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -36,12 +36,15 @@ async def upload_bundle(api: Api, bundle: Bundle, moved: Moved) -> Reply[ImportO
     # A server that is away from the start is said at once; one that goes away is waited for.
     await api.call("GET", f"/uploads/{artifacts['root'].sha256}", UploadOut)
     for name, artifact in artifacts.items():
-        await _upload(api, bundle.artifact(name), artifact, partial(moved, name))
+        await upload_file(api, bundle.artifact(name), artifact, partial(moved, name))
     text = bundle.manifest.to_bytes().decode()
     return await api.call("POST", "/generations", ImportOut, body={"manifest": text}, patient=True)
 
 
-async def _upload(api: Api, file: Path, artifact: Artifact, moved: Callable[[int], None]) -> None:
+async def upload_file(
+    api: Api, file: Path, artifact: Artifact, moved: Callable[[int], None] = lambda _count: None
+) -> None:
+    """Send what the server lacks of ``artifact``, whose content is ``file``'s; raises as above."""
     pauses = iter(PAUSES)
     while True:
         try:

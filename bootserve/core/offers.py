@@ -51,6 +51,7 @@ __all__ = [
     "Ignored",
     "OfferSettings",
     "OfferTarget",
+    "PinnedNbp",
     "Reply",
     "ShapeOf",
     "answer",
@@ -104,12 +105,28 @@ class OfferSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PinnedNbp:
+    """The file of the NBP that is pinned, or in ``problem`` why there is none to be offered.
+
+    ``own`` is whether the node itself is pinned, not its rack or the site.
+    """
+
+    file: str
+    own: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OfferTarget:
-    """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be."""
+    """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
+
+    ``pinned`` finds the NBP that is pinned for a kind of firmware.
+    """
 
     name: str
     nbp: str = ""
     shape: Shape | None = None
+    pinned: Callable[[ClientArch], PinnedNbp | None] | None = None
 
 
 class Destination(Enum):
@@ -251,9 +268,9 @@ def _boot(
     if client.kind is FirmwareKind.IPXE and (client.features is None or client.features.http):
         path = f"{settings.http_base}/boot/{client.mac.replace(':', '-')}.ipxe"
         return _Boot("script", path.encode(), _vendor(client))
-    name = _nbp(client.arch, (target.nbp, advised_nbp), settings)
+    name, problem = _nbp(client.arch, target, advised_nbp, settings)
     if not name:
-        return f"there is no NBP for {client.arch} on this server"
+        return problem
     if client.kind is FirmwareKind.HTTP:
         return _Boot("url", f"{settings.http_base}/nbp/{name}".encode())
     if client.arch is ClientArch.RASPBERRY_PI:
@@ -265,16 +282,30 @@ def _boot(
     return _Boot("nbp", name.encode(), _vendor(client))
 
 
-def _nbp(arch: ClientArch, preferred: tuple[str, ...], settings: OfferSettings) -> str:
-    """Return the NBP's file name; a preferred one holds for its firmware's kind alone.
+def _nbp(
+    arch: ClientArch, target: OfferTarget, advised: str, settings: OfferSettings
+) -> tuple[str, str]:
+    """Return the NBP's file name, or why there is none.
+
+    A pin on the node beats the file that the node names, and that beats a pin on its rack or the
+    site; a pin that cannot be followed gives way to nothing.
+    """
+    pinned = target.pinned(arch) if target.pinned else None
+    if pinned is not None and (pinned.own or not _suits(target.nbp, arch)):
+        return pinned.file, pinned.problem
+    for name in (target.nbp, advised):
+        if _suits(name, arch):
+            return name, ""
+    return settings.nbps.get(arch, ""), f"there is no NBP for {arch} on this server"
+
+
+def _suits(name: str, arch: ClientArch) -> bool:
+    """Whether a file of this name is for the firmware's kind.
 
     A machine can start in BIOS mode today and in UEFI mode tomorrow: ``snponly.efi`` must not
     reach its BIOS.
     """
-    for name in preferred:
-        if name and name.lower().endswith(".efi") == arch.is_efi:
-            return name
-    return settings.nbps.get(arch, "")
+    return bool(name) and name.lower().endswith(".efi") == arch.is_efi
 
 
 def _vendor(client: PxeClient) -> bytes:

@@ -7,9 +7,10 @@ costs one dictionary lookup however many nodes there are, and no reader sees hal
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
+from bootserve.core.nbps import Nbps
 from bootserve.core.resolve import Action, Generations, Resolution, kernel_args_of, resolve
 from bootserve.model.desired import DesiredState, Node, Revision
 from bootserve.model.names import Mac
@@ -36,6 +37,7 @@ class Snapshot:
     site_id: str
     plans: Mapping[str, NodePlan]
     by_mac: Mapping[Mac, NodePlan]
+    nbps: Nbps = field(default_factory=dict)
 
     def plan(self, mac: Mac) -> NodePlan | None:
         """Return the plan of the node that has ``mac``, or None for an unknown machine."""
@@ -49,7 +51,11 @@ class Snapshot:
 
 
 def build_snapshot(
-    revision: Revision, state: DesiredState, generations: Generations, site_id: str
+    revision: Revision,
+    state: DesiredState,
+    generations: Generations,
+    site_id: str,
+    nbps: Nbps | None = None,
 ) -> Snapshot:
     """Return the snapshot of ``state``; some 5 µs a node, so off the loop for a large site."""
     plans = {}
@@ -59,7 +65,7 @@ def build_snapshot(
         plans[node.name] = plan
         for mac in node.macs:
             by_mac[mac] = plan
-    return Snapshot(revision, state, generations, site_id, plans, by_mac)
+    return Snapshot(revision, state, generations, site_id, plans, by_mac, nbps or {})
 
 
 def machine_id(site_id: str, node_name: str) -> str:

@@ -10,6 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from bootserve.core.nbps import (
+    Nbps,
+    check_nbp_pins,
+    restorable_nbp_pins,
+    unrestorable_nbp_pins,
+)
 from bootserve.core.resolve import image_of, scopes_of
 from bootserve.core.snapshot import Snapshot
 from bootserve.errors import Conflict, NotFound, Refused
@@ -98,7 +104,9 @@ def remove_node(name: str) -> Change:
         _get(state.nodes, name, "node")
         scope = Scope(ScopeKind.NODE, name)
         pins = {key: pin for key, pin in state.pins.items() if key.scope != scope}
-        return replace(state, nodes=_without(state.nodes, name), pins=pins)
+        nbp_pins = {key: pin for key, pin in state.nbp_pins.items() if key.scope != scope}
+        nodes = _without(state.nodes, name)
+        return replace(state, nodes=nodes, pins=pins, nbp_pins=nbp_pins)
 
     return change
 
@@ -186,12 +194,16 @@ def unpin(scope: Scope, image: str = "") -> Change:
 
 
 def restore(
-    old: DesiredState, available: Callable[[GenerationRef], bool], *, everything: bool
+    old: DesiredState,
+    available: Callable[[GenerationRef], bool],
+    *,
+    everything: bool,
+    nbps: Nbps | None = None,
 ) -> Change:
     """A change back to the pins of ``old``, or with ``everything`` to its nodes and roles too.
 
-    Pins whose node, role or generation is no longer there are left out; :func:`unrestorable`
-    lists them.
+    Pins whose node, role, generation or NBP (``nbps`` has those that are known) is no longer there
+    are left out; :func:`unrestorable` lists them.
     """
 
     def change(state: DesiredState) -> DesiredState:
@@ -201,7 +213,7 @@ def restore(
             for key, one in old.pins.items()
             if _scope_exists(target, key.scope) and available(one.generation)
         }
-        return replace(target, pins=pins)
+        return replace(target, pins=pins, nbp_pins=restorable_nbp_pins(old, target, nbps or {}))
 
     return change
 
@@ -212,6 +224,7 @@ def unrestorable(
     available: Callable[[GenerationRef], bool],
     *,
     everything: bool,
+    nbps: Nbps | None = None,
 ) -> list[str]:
     """Return, in words, what :func:`restore` cannot bring back; empty when all of it can."""
     target = old if everything else current
@@ -221,7 +234,7 @@ def unrestorable(
             problems.append(f"pin {key.scope} {one.generation}: {key.scope} no longer exists")
         elif not available(one.generation):
             problems.append(f"pin {key.scope} {one.generation}: the generation was removed")
-    return problems
+    return problems + unrestorable_nbp_pins(old, target, nbps or {})
 
 
 def _scope_exists(state: DesiredState, scope: Scope) -> bool:
@@ -241,6 +254,7 @@ def check_commit(before: Snapshot, after: Snapshot) -> None:
     for key, one in after.state.pins.items():
         if before.state.pins.get(key) != one:
             _check_generation(after, one.generation)
+    check_nbp_pins(before.state, after.state, after.nbps)
     known = {plan.node.name for plan in before.unresolvable()}
     broken = [plan for plan in after.unresolvable() if plan.node.name not in known]
     if broken:

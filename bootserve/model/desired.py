@@ -10,11 +10,14 @@ from enum import StrEnum
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Arch, Mac, check_name
+from bootserve.model.nbp import NbpArch
 from bootserve.model.shape import ShapeSetting
 
 __all__ = [
     "BootFrom",
     "DesiredState",
+    "NbpPin",
+    "NbpPinKey",
     "Node",
     "Pin",
     "PinKey",
@@ -124,6 +127,28 @@ class Pin:
         return PinKey(self.scope, self.generation.image)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class NbpPinKey:
+    """What identifies a pin of an NBP: a scope holds at most one for each kind of firmware."""
+
+    scope: Scope
+    arch: NbpArch
+
+
+@dataclass(frozen=True, slots=True)
+class NbpPin:
+    """A scope (node, rack or site) bound to an NBP, for the firmware that the NBP is built for."""
+
+    scope: Scope
+    arch: NbpArch
+    nbp: str
+
+    @property
+    def key(self) -> NbpPinKey:
+        """Its scope and kind of firmware."""
+        return NbpPinKey(self.scope, self.arch)
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredState:
     """Everything a revision fixes. The mappings are never written after construction."""
@@ -132,6 +157,7 @@ class DesiredState:
     roles: Mapping[str, Role] = field(default_factory=dict)
     racks: Mapping[str, Rack] = field(default_factory=dict)
     pins: Mapping[PinKey, Pin] = field(default_factory=dict)
+    nbp_pins: Mapping[NbpPinKey, NbpPin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

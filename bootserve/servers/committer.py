@@ -12,10 +12,12 @@ from bootserve.core.transactions import Change, check_commit, warnings_of
 from bootserve.errors import Conflict, Unavailable
 from bootserve.model.desired import Revision
 from bootserve.model.generation import Generation, GenerationRef, Manifest
+from bootserve.model.nbp import Nbp
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
+from bootserve.store.nbps import NbpStore
 
 __all__ = ["Committed", "Committer"]
 
@@ -41,12 +43,14 @@ class Committer:
         current: Current,
         desired: DesiredStore,
         generations: GenerationStore,
+        nbps: NbpStore,
         database: DatabaseThread,
         published: Callable[[Snapshot], None],
     ) -> None:
         self._current = current
         self._desired = desired
         self._generations = generations
+        self._nbps = nbps
         self._database = database
         self._published = published
         self._lock = asyncio.Lock()
@@ -70,7 +74,7 @@ class Committer:
             state = change(before.state)
             draft = Revision(number + 1, time.time(), author, message)
             after = await asyncio.to_thread(
-                build_snapshot, draft, state, before.generations, before.site_id
+                build_snapshot, draft, state, before.generations, before.site_id, before.nbps
             )
             check_commit(before, after)
             revision = await self._database.run(
@@ -117,13 +121,31 @@ class Committer:
             await self._reload()
             return unneeded
 
+    async def add_nbp(self, nbp: Nbp) -> bool:
+        """Add ``nbp``; False when it is there already. Raises Conflict."""
+        async with self._lock:
+            added = await self._database.run(self._nbps.add, nbp)
+            await self._reload()
+            return added
+
+    async def remove_nbp(self, name: str) -> Sequence[str]:
+        """Mark an NBP as removed and return the digests that nothing needs any more.
+
+        Raises NotFound, and Conflict when it is pinned. It cannot be pinned meanwhile.
+        """
+        async with self._lock:
+            unneeded = await self._database.run(self._nbps.remove, name, at=time.time())
+            await self._reload()
+            return unneeded
+
     async def _reload(self) -> None:
         found = await self._database.run(self._generations.list, include_removed=True)
         generations = {generation.ref: generation for generation in found}
+        nbps = {nbp.name: nbp for nbp in await self._database.run(self._nbps.list)}
         now = self._current.snapshot
         self._publish(
             await asyncio.to_thread(
-                build_snapshot, now.revision, now.state, generations, now.site_id
+                build_snapshot, now.revision, now.state, generations, now.site_id, nbps
             )
         )
 

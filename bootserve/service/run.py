@@ -213,7 +213,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         parts.current, parts.timeline, parts.recorder, parts.guards.loops, recall.find
     )
     shared = [
-        *files.routes(kept.artifacts, parts.nbps, parts.recorder),
+        *files.routes(kept.artifacts, parts.nbps, parts.shelf.find, parts.recorder),
         *reports.routes(report_desk),
     ]
     for segment in parts.segments:

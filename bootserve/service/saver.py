@@ -19,7 +19,7 @@ def saved_snapshot(path: Path) -> Snapshot | None:
     saved = load_state(path)
     if saved is None:
         return None
-    return build_snapshot(saved.revision, saved.state, saved.generations, saved.site_id)
+    return build_snapshot(saved.revision, saved.state, saved.generations, saved.site_id, saved.nbps)
 
 
 def check_not_older(database: Snapshot, path: Path) -> None:
@@ -78,6 +78,10 @@ class Saver:
                 save_state(
                     self._path,
                     SavedState(
-                        snapshot.revision, snapshot.state, snapshot.generations, snapshot.site_id
+                        snapshot.revision,
+                        snapshot.state,
+                        snapshot.generations,
+                        snapshot.site_id,
+                        snapshot.nbps,
                     ),
                 )

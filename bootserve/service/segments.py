@@ -21,7 +21,7 @@ from bootserve.servers.dhcp import DhcpServer
 from bootserve.servers.tftp import TftpServer
 from bootserve.service.files import nbps_by_arch
 from bootserve.service.interface import address_of
-from bootserve.service.nbpcache import NbpCache
+from bootserve.service.nbpshelf import NbpShelf
 from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
@@ -77,9 +77,9 @@ def make_segments(
     shapes: ShapeKeeper,
     sightings: Sightings,
     loops: LoopGuard,
+    shelf: NbpShelf,
 ) -> tuple[Segment, ...]:
     """Return a segment for each of ``networks``, not yet started; they share what is given here."""
-    read = NbpCache(nbps).read
     segments = []
     for interface, network in networks.items():
         http_base = f"http://{network.ip}:{settings.http_port}"
@@ -87,10 +87,10 @@ def make_segments(
             address=str(network.ip),
             port=settings.tftp_port,
             interface=interface,
-            lookup=read,
+            lookup=shelf.read,
             on_event=sightings.tftp,
         )
-        responder = _responder(settings, network, http_base, nbps, current, shapes)
+        responder = _responder(settings, network, http_base, nbps, current, shapes, shelf)
         dhcp = DhcpServer(
             interface=interface,
             address=str(network.ip),
@@ -123,6 +123,7 @@ def _responder(
     nbps: Mapping[str, Path],
     current: Current,
     shapes: ShapeKeeper,
+    shelf: NbpShelf,
 ) -> Responder:
     offers = OfferSettings(
         address=str(network.ip),
@@ -137,6 +138,7 @@ def _responder(
         if plan is None:
             return None
         node = plan.node
-        return OfferTarget(node.name, nbp=node.nbp, shape=node.shape.fixed)
+        pinned = partial(shelf.pinned, plan) if current.snapshot.state.nbp_pins else None
+        return OfferTarget(node.name, nbp=node.nbp, shape=node.shape.fixed, pinned=pinned)
 
     return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

@@ -24,6 +24,8 @@ from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
+from bootserve.service.nbpcache import NbpCache
+from bootserve.service.nbpshelf import NbpShelf
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
 from bootserve.service.segments import Segment, find_networks, make_segments
 from bootserve.service.shapes import ShapeKeeper
@@ -35,6 +37,7 @@ from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.journal import Journal
+from bootserve.store.nbps import NbpStore
 from bootserve.store.once import OnceStore
 from bootserve.store.once_files import OnceFiles
 
@@ -51,6 +54,7 @@ class Kept:
     database: Database
     desired: DesiredStore
     generations: GenerationStore
+    nbps: NbpStore
     boots: BootStore
     artifacts: DirectoryStore
     journal: Journal
@@ -74,6 +78,7 @@ def open_kept(settings: Settings) -> Kept:
         database=database,
         desired=DesiredStore(database),
         generations=GenerationStore(database),
+        nbps=NbpStore(database),
         boots=BootStore(database, journal.id, max_discovered=settings.discovered_max),
         artifacts=DirectoryStore(directory / "artifacts"),
         journal=journal,
@@ -98,6 +103,7 @@ class Parts:
     saver: Saver
     guards: Guards
     nbps: Mapping[str, Path]
+    shelf: NbpShelf
     shapes: ShapeKeeper
 
 
@@ -128,12 +134,15 @@ def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | Non
         saver.publish(snapshot)
         log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
 
-    committer = Committer(current, kept.desired, kept.generations, sql, published)
+    committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
     register = settings.unknown is UnknownPolicy.REGISTER
+    shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)
     sightings = Sightings(current, recorder, log, register=register, fetched=shapes.fetched)
     return Parts(
         settings=settings,
-        segments=make_segments(settings, networks, nbps, current, shapes, sightings, guards.loops),
+        segments=make_segments(
+            settings, networks, nbps, current, shapes, sightings, guards.loops, shelf
+        ),
         kept=kept,
         sql=sql,
         current=current,
@@ -144,6 +153,7 @@ def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | Non
         saver=saver,
         guards=guards,
         nbps=nbps,
+        shelf=shelf,
         shapes=shapes,
     )
 
@@ -172,4 +182,5 @@ def _first_snapshot(kept: Kept, saved: Path, log: Any) -> tuple[Snapshot, bool]:
 def _load_snapshot(kept: Kept) -> Snapshot:
     revision, state = kept.desired.load()
     generations = {one.ref: one for one in kept.generations.list(include_removed=True)}
-    return build_snapshot(revision, state, generations, kept.database.site_id)
+    nbps = {nbp.name: nbp for nbp in kept.nbps.list()}
+    return build_snapshot(revision, state, generations, kept.database.site_id, nbps)

@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from bootserve.model.desired import (
     BootFrom,
     DesiredState,
+    NbpPin,
     Node,
     Pin,
     Rack,
@@ -21,6 +22,7 @@ from bootserve.model.desired import (
 )
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Arch, Mac
+from bootserve.model.nbp import NbpArch
 from bootserve.model.shape import ShapeSetting
 from bootserve.store import tables
 
@@ -79,6 +81,10 @@ def _pin_rows(pin: Pin) -> Iterator[tuple[Value, ...]]:
     yield str(pin.scope.kind), pin.scope.name, pin.generation.image, pin.generation.number
 
 
+def _nbp_pin_rows(pin: NbpPin) -> Iterator[tuple[Value, ...]]:
+    yield str(pin.scope.kind), pin.scope.name, str(pin.arch), pin.nbp
+
+
 TEMPORAL: tuple[Temporal, ...] = (
     Temporal(
         tables.node,
@@ -110,6 +116,13 @@ TEMPORAL: tuple[Temporal, ...] = (
         ("scope_kind", "scope_name", "image", "number"),
         lambda state: state.pins,
         _pin_rows,
+    ),
+    Temporal(
+        tables.nbp_pin,
+        ("scope_kind", "scope_name", "arch"),
+        ("scope_kind", "scope_name", "arch", "nbp"),
+        lambda state: state.nbp_pins,
+        _nbp_pin_rows,
     ),
 )
 
@@ -174,9 +187,14 @@ def state_from_rows(rows: Mapping[str, Rows]) -> DesiredState:
         Pin(Scope(ScopeKind(kind), name), GenerationRef(image, number))
         for kind, name, image, number in sorted(rows["pin"])
     )
+    nbp_pins = (
+        NbpPin(Scope(ScopeKind(kind), name), NbpArch(arch), nbp)
+        for kind, name, arch, nbp in sorted(rows.get("nbp_pin", ()))
+    )
     return DesiredState(
         nodes=_nodes(rows["node"], rows["node_mac"]),
         roles={row[0]: Role(*row) for row in sorted(rows["role"])},
         racks={row[0]: Rack(*row) for row in sorted(rows["rack"])},
         pins={pin.key: pin for pin in pins},
+        nbp_pins={pin.key: pin for pin in nbp_pins},
     )

@@ -15,7 +15,7 @@ from bootserve.store import tables
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
 
-__all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore"]
+__all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore", "needed_artifacts"]
 
 KEPT_REVISIONS = 10
 """A generation that a pin of one of so many last revisions names cannot be removed."""
@@ -115,12 +115,12 @@ class GenerationStore:
                 match = (_T.c.image == ref.image, _T.c.number == ref.number)
                 connection.execute(update(_T).where(*match).values(removed_at=at))
             mine = {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
-            return sorted(mine - _needed(connection))
+            return sorted(mine - needed_artifacts(connection))
 
     def needed_artifacts(self) -> frozenset[str]:
         """Return the digests of all artifacts of generations that are not removed."""
         with self._database.read() as connection:
-            return frozenset(_needed(connection))
+            return frozenset(needed_artifacts(connection))
 
 
 def _generation(row: Row[Any]) -> Generation:
@@ -150,9 +150,12 @@ def _by_digest(connection: Connection, digest: str) -> Generation | None:
     return None if row is None else _generation(row)
 
 
-def _needed(connection: Connection) -> set[str]:
+def needed_artifacts(connection: Connection) -> set[str]:
+    """Return the digests of the artifacts of all generations, and NBPs, that are not removed."""
     rows = connection.execute(select(_T).where(_T.c.removed_at.is_(None)))
-    return {a.sha256 for row in rows for a in _generation(row).manifest.artifacts.values()}
+    found = {a.sha256 for row in rows for a in _generation(row).manifest.artifacts.values()}
+    nbps = select(tables.nbp.c.digest).where(tables.nbp.c.removed_at.is_(None))
+    return found.union(connection.execute(nbps).scalars())
 
 
 def _users(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:

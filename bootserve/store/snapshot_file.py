@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bootserve.errors import BootserveError, IntegrityError
 from bootserve.model.desired import DesiredState, Revision
 from bootserve.model.generation import Generation, GenerationRef, canonical_json, parse_manifest
+from bootserve.model.nbp import Nbp, NbpArch
 from bootserve.store.desired_rows import TEMPORAL, state_from_rows
 from bootserve.store.files import os_errors, write_atomic
 
@@ -22,12 +24,13 @@ _MAGIC = b"bootserve-state-1 "
 
 @dataclass(frozen=True, slots=True)
 class SavedState:
-    """A revision, its state, the generations known with it, and the site's random name."""
+    """A revision, its state, the generations and NBPs known with it, the site's random name."""
 
     revision: Revision
     state: DesiredState
     generations: Mapping[GenerationRef, Generation]
     site_id: str
+    nbps: Mapping[str, Nbp] = field(default_factory=dict)
 
 
 def save_state(path: Path, saved: SavedState) -> None:
@@ -73,6 +76,7 @@ def _encode(saved: SavedState) -> dict[str, Any]:
     revision = saved.revision
     return {
         "generations": [_encode_generation(item) for item in saved.generations.values()],
+        "nbps": [dataclasses.asdict(nbp) for nbp in saved.nbps.values()],
         "revision": [revision.number, revision.at, revision.author, revision.message],
         "site_id": saved.site_id,
         "state": rows,
@@ -96,7 +100,13 @@ def _decode(data: dict[str, Any]) -> SavedState:
         state=state_from_rows(data["state"]),
         generations={generation.ref: generation for generation in generations},
         site_id=data["site_id"],
+        nbps={one["name"]: Nbp(**one | {"arch": NbpArch(one["arch"])}) for one in _nbps(data)},
     )
+
+
+def _nbps(data: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = data.get("nbps", [])  # versions before NBPs could be added
+    return found
 
 
 def _decode_generation(data: dict[str, Any]) -> Generation:

@@ -32,6 +32,8 @@ __all__ = [
     "generation",
     "journal_applied",
     "journal_gap",
+    "nbp",
+    "nbp_pin",
     "node",
     "node_mac",
     "offer_shape",
@@ -124,6 +126,27 @@ pin = _temporal(
     Column("image", Text, primary_key=True),
     Column("number", Integer, nullable=False),
     unique=("scope_kind", "scope_name", "image"),
+)
+
+nbp_pin = _temporal(
+    "nbp_pin",
+    Column("scope_kind", Text, primary_key=True),
+    Column("scope_name", Text, primary_key=True),
+    Column("arch", Text, primary_key=True),
+    Column("nbp", Text, nullable=False),
+    unique=("scope_kind", "scope_name", "arch"),
+)
+
+nbp = Table(
+    "nbp",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("arch", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("added_at", Float, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("removed_at", Float),
 )
 
 generation = Table(

@@ -165,6 +165,11 @@ SAMPLES: dict[str, list[str]] = {
     "image verify": ["web@1"],
     "image export": ["web@1", "--output", "exported"],
     "image import": ["exported"],
+    "nbp add": ["/usr/lib/ipxe/snponly.efi", "--arch", "x64"],
+    "nbp list": [],
+    "nbp pin": ["site", "snponly.efi", "-m", "x"],
+    "nbp unpin": ["site", "-m", "x"],
+    "nbp rm": ["unused.efi"],
     "status": [],
     "boots": [],
     "explain": ["n1"],
@@ -192,6 +197,7 @@ def test_every_commands_json_parses(
     assert {" ".join(path) for path in LEAVES} - printing == {"serve"}
     monkeypatch.chdir(tmp_path_factory.mktemp("json"))
     admin.publish("spare", "1")
+    cli("nbp", "add", "/usr/lib/ipxe/snponly.efi", "--arch", "x64", "--name", "unused.efi")
     for last in (2, 3):
         assert curl(client, f"/boot/52-54-00-00-03-0{last}.ipxe").status == 200
     for name, words in SAMPLES.items():

@@ -15,6 +15,7 @@ from bootserve.model.desired import Node
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin.boots import last_boot
 from bootserve.servers.admin.live import once_out, waits_of
+from bootserve.servers.admin.nbps import choices_out
 from bootserve.servers.admin.plane import AdminPlane, committed, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -106,6 +107,7 @@ class _Nodes:
             **node_out(plan).model_dump(),
             waits=waits_of(self._plane, plan),
             once=once_out(self._plane.guards.once.pending(plan.node.name)),
+            nbps=choices_out(self._plane, plan),
         )
 
     async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
@@ -152,6 +154,7 @@ class _Nodes:
             once=once_out(plane.guards.once.pending(plan.node.name)),
             script=plane.guards.preview(plane.current.scripts, snapshot, plan, line, whole=True),
             offers=_offers(found.node, plane.shapes),
+            nbps=choices_out(plane, plan),
             last_boot=await last_boot(plane, plan.node.name),
         )
 

@@ -81,7 +81,8 @@ class _Pins:
             generation = snapshot.generations.get(ref)
             return generation is not None and generation.removed_at is None
 
-        lost = unrestorable(snapshot.state, old, available, everything=body.all)
+        nbps = snapshot.nbps
+        lost = unrestorable(snapshot.state, old, available, everything=body.all, nbps=nbps)
         if body.dry_run:
             return CommitOut(revision=None, nodes_changed=0, warnings=[], unrestorable=lost)
         if lost and not body.partial:
@@ -90,7 +91,7 @@ class _Pins:
                 hint="Pass --partial to restore the rest.",
             )
         result = await plane.committer.commit(
-            restore(old, available, everything=body.all),
+            restore(old, available, everything=body.all, nbps=nbps),
             author=call.subject,
             message=body.message or f"roll back to revision {body.to}",
             base=body.base if body.base is not None else snapshot.revision.number,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
-from bootserve.core.resolve import Action
+from bootserve.core.nbps import nbps_of
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import NotFound
 from bootserve.model.desired import Revision
-from bootserve.model.generation import GenerationRef
 from bootserve.servers.admin.schemas import CommitOut, RevisionOut
 from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.servers.boot.guards import Guards
@@ -67,11 +67,11 @@ def revision_out(revision: Revision) -> RevisionOut:
 
 def committed(result: Committed, *, unrestorable: list[str] | None = None) -> CommitOut:
     """Return a commit as the API shows it."""
-    before, after = result.before.plans, result.after.plans
+    before, after = result.before, result.after
     changed = sum(
         1
-        for name in before.keys() | after.keys()
-        if _outcome(before.get(name)) != _outcome(after.get(name))
+        for name in before.plans.keys() | after.plans.keys()
+        if _outcome(before, name) != _outcome(after, name)
     )
     return CommitOut(
         revision=revision_out(result.revision),
@@ -81,8 +81,12 @@ def committed(result: Committed, *, unrestorable: list[str] | None = None) -> Co
     )
 
 
-def _outcome(plan: NodePlan | None) -> tuple[Action, GenerationRef | None] | None:
+def _outcome(snapshot: Snapshot, name: str) -> tuple[Any, ...] | None:
+    """Return what node ``name`` boots, and the NBPs pinned for it; None when there is no such."""
+    plan = snapshot.plans.get(name)
     if plan is None:
         return None
-    generation = plan.resolution.generation
-    return plan.resolution.action, generation.ref if generation else None
+    generation, state = plan.resolution.generation, snapshot.state
+    nbps = nbps_of(state, plan.node, snapshot.nbps) if state.nbp_pins else []
+    loaded = tuple((choice.pin.arch, choice.pin.nbp) for choice in nbps)
+    return plan.resolution.action, generation.ref if generation else None, loaded

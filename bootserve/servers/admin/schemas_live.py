@@ -7,6 +7,7 @@ from pydantic import Field
 from bootserve.model.once import MAX_SCRIPT, OnceAction, OnceOutcome
 from bootserve.servers.admin.routing import Answer, Request
 from bootserve.servers.admin.schemas import NodeOut
+from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 
 __all__ = ["NodeShown", "OnceBody", "OnceList", "OnceOut", "ReleaseOut"]
 
@@ -52,10 +53,14 @@ class OnceList(Answer):
 
 
 class NodeShown(NodeOut):
-    """A node, and what it waits for: ``waits`` says why one in a loop gets nothing now."""
+    """A node, what it waits for and the NBPs pinned for it.
+
+    ``waits`` says why one in a loop gets nothing now.
+    """
 
     waits: str = ""
     once: OnceOut | None = None
+    nbps: list[NbpChoiceOut] = []
 
 
 class ReleaseOut(Answer):

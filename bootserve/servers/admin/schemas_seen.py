@@ -10,6 +10,7 @@ from bootserve.model.names import Arch
 from bootserve.servers.admin.routing import Answer, Query, Request
 from bootserve.servers.admin.schemas import Name, NodeOut, RevisionOut
 from bootserve.servers.admin.schemas_live import OnceOut
+from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 
 __all__ = [
     "BootList",
@@ -200,6 +201,7 @@ class ExplainOut(Answer):
     kernel_args: list[tuple[str, str]]
     waits: str
     once: OnceOut | None
+    nbps: list[NbpChoiceOut]
     script: str
     offers: list[OfferOut]
     last_boot: BootOut | None

@@ -13,6 +13,7 @@ from bootserve.servers.admin import (
     generations,
     groups,
     live,
+    nbps,
     nodes,
     openapi,
     pins,
@@ -60,6 +61,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *groups.routes(plane),
         *pins.routes(plane),
         *generations.routes(plane),
+        *nbps.routes(plane),
         *boots.routes(plane),
     ]
 

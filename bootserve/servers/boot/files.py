@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -81,9 +81,15 @@ async def _send(request: web.Request, file: BinaryIO, start: int, stop: int) -> 
 
 
 def routes(
-    store: ArtifactStore, nbps: Mapping[str, Path], recorder: Recorder
+    store: ArtifactStore,
+    nbps: Mapping[str, Path],
+    find_nbp: Callable[[str, str], Path],
+    recorder: Recorder,
 ) -> list[web.AbstractRouteDef]:
-    """Return the routes of artifacts and NBPs."""
+    """Return the routes of artifacts and NBPs.
+
+    ``find_nbp`` finds the file of an NBP that was added, by digest and name.
+    """
 
     async def artifact(request: web.Request) -> web.StreamResponse:
         digest = request.match_info["hex"]
@@ -119,4 +125,23 @@ def routes(
         )
         return response
 
-    return [web.get("/artifacts/sha256/{hex}", artifact), web.get("/nbp/{name}", nbp)]
+    return [
+        web.get("/artifacts/sha256/{hex}", artifact),
+        web.get("/nbp/{name}", nbp),
+        _added_nbp(find_nbp),
+    ]
+
+
+def _added_nbp(find_nbp: Callable[[str, str], Path]) -> web.RouteDef:
+    async def added_nbp(request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["hex"]
+        response, _ = await send_file(
+            request,
+            find_nbp(digest, request.match_info["name"]),
+            etag=digest,
+            content_type="application/efi",
+            cache=f"public, max-age={YEAR}, immutable",
+        )
+        return response
+
+    return web.get("/nbp/sha256/{hex}/{name}", added_nbp)

@@ -1,0 +1,163 @@
+"""NBPs: list, add, remove, pin."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+from bootserve.core.nbps import nbps_of, pin_nbp, unpin_nbp
+from bootserve.core.snapshot import NodePlan
+from bootserve.errors import Conflict, InvalidInput
+from bootserve.model.desired import NbpPinKey, Scope
+from bootserve.model.nbp import MAX_NBP, Nbp, NbpArch, check_nbp_name, check_program
+from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas import CommitOut
+from bootserve.servers.admin.schemas_nbp import (
+    NbpAdded,
+    NbpBody,
+    NbpChoiceOut,
+    NbpList,
+    NbpOut,
+    NbpPinBody,
+    NbpPinOut,
+    NbpQuery,
+    NbpUnpinQuery,
+)
+
+__all__ = ["choices_out", "routes"]
+
+HEAD = 1024
+
+
+def choices_out(plane: AdminPlane, plan: NodePlan) -> list[NbpChoiceOut]:
+    """Return the NBPs that are pinned for a node as the API shows them."""
+    snapshot = plane.current.snapshot
+    return [
+        NbpChoiceOut(
+            arch=one.pin.arch,
+            nbp=one.pin.nbp,
+            scope=str(one.pin.scope),
+            problem=one.problem or _missing(plane, one.nbp),
+        )
+        for one in nbps_of(snapshot.state, plan.node, snapshot.nbps)
+    ]
+
+
+def _missing(plane: AdminPlane, nbp: Nbp | None) -> str:
+    if nbp is None or plane.artifacts.has(nbp.digest):
+        return ""
+    return "it is not in the store: add its file again"
+
+
+def _checked_size(path: Path, arch: NbpArch) -> int:
+    """Return the size of an NBP's file; raises InvalidInput when it is no program for ``arch``."""
+    size = path.stat().st_size
+    if not 0 < size <= MAX_NBP:
+        raise InvalidInput(f"an NBP has 1 to {MAX_NBP} bytes, and this file {size}")
+    with path.open("rb") as file:
+        check_program(file.read(HEAD), arch)
+    return size
+
+
+class _Nbps:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+        # Adding one and removing another with the same file must not cross.
+        self._lock = asyncio.Lock()
+
+    def _out(self, nbp: Nbp) -> NbpOut:
+        return NbpOut(
+            name=nbp.name,
+            arch=nbp.arch,
+            digest=nbp.digest,
+            size=nbp.size,
+            file=nbp.path,
+            added_at=nbp.added_at,
+            added_by=nbp.added_by,
+            removed_at=nbp.removed_at,
+            stored=self._plane.artifacts.has(nbp.digest),
+        )
+
+    async def list_all(self, call: Call[Request, NbpQuery]) -> NbpList:
+        snapshot = self._plane.current.snapshot
+        state = snapshot.state
+        decided: Counter[NbpPinKey] = Counter()
+        if state.nbp_pins:
+            for plan in snapshot.plans.values():
+                decided.update(one.pin.key for one in nbps_of(state, plan.node, snapshot.nbps))
+        return NbpList(
+            revision=snapshot.revision.number,
+            nbps=[
+                self._out(nbp)
+                for nbp in snapshot.nbps.values()
+                if call.query.removed or nbp.removed_at is None
+            ],
+            pins=[
+                NbpPinOut(scope=str(key.scope), arch=key.arch, nbp=one.nbp, nodes=decided[key])
+                for key, one in sorted(state.nbp_pins.items())
+            ],
+        )
+
+    async def add(self, call: Call[NbpBody, NoQuery]) -> NbpAdded:
+        body, plane = call.body, self._plane
+        name = check_nbp_name(body.name, body.arch)
+        async with self._lock:
+            path = await asyncio.to_thread(plane.artifacts.path, body.digest)
+            if path is None:
+                raise Conflict(f"the file {body.digest} has not been uploaded")
+            size = await asyncio.to_thread(_checked_size, path, body.arch)
+            nbp = Nbp(name, body.arch, body.digest, size, time.time(), call.subject)
+            created = await plane.committer.add_nbp(nbp)
+        return NbpAdded(nbp=self._out(plane.current.snapshot.nbps[name]), created=created)
+
+    async def remove(self, call: Call[Request, NoQuery]) -> NbpOut:
+        plane, name = self._plane, call.path["name"]
+        async with self._lock:
+            for digest in await plane.committer.remove_nbp(name):
+                if await asyncio.to_thread(plane.artifacts.has, digest):
+                    await asyncio.to_thread(plane.artifacts.delete, digest)
+        return self._out(plane.current.snapshot.nbps[name])
+
+    async def pin(self, call: Call[NbpPinBody, NoQuery]) -> CommitOut:
+        body = call.body
+        scope = Scope.parse(body.scope)
+        result = await self._plane.committer.commit(
+            pin_nbp(scope, body.nbp, self._plane.current.snapshot.nbps),
+            author=call.subject,
+            message=body.message or f"pin {scope} NBP {body.nbp}",
+            base=body.base,
+        )
+        return committed(result)
+
+    async def unpin(self, call: Call[Request, NbpUnpinQuery]) -> CommitOut:
+        query = call.query
+        scope = Scope.parse(query.scope)
+        result = await self._plane.committer.commit(
+            unpin_nbp(scope, query.arch),
+            author=call.subject,
+            message=query.message or f"unpin {scope} NBP",
+            base=query.base,
+        )
+        return committed(result)
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of NBPs and their pins."""
+    nbps = _Nbps(plane)
+    return [
+        Route("GET", "/nbps", "List NBPs and their pins", nbps.list_all, NbpList, query=NbpQuery),
+        Route("POST", "/nbps", "Add an NBP", nbps.add, NbpAdded, NbpBody),
+        Route("DELETE", "/nbps/{name}", "Remove an NBP", nbps.remove, NbpOut),
+        Route("PUT", "/nbp-pins", "Pin an NBP", nbps.pin, CommitOut, NbpPinBody),
+        Route(
+            "DELETE",
+            "/nbp-pins",
+            "Remove a pin of an NBP",
+            nbps.unpin,
+            CommitOut,
+            query=NbpUnpinQuery,
+        ),
+    ]
