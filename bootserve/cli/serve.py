@@ -14,7 +14,7 @@ from bootserve.cli.output import Output
 from bootserve.cli.session import Connection
 from bootserve.settings import Settings, load_settings
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "read_settings", "setting_flags"]
 
 SERVE = """Serve network boots until SIGTERM.
 
@@ -32,7 +32,7 @@ It takes the options of 'bootserve serve', so that a command line can be tried o
 def add_commands(app: typer.Typer) -> None:
     """Add ``serve`` and ``config show`` to ``app``."""
     config_file = next(one for one in CONNECTION if one.name == "config")
-    flags = [_flag(name, field) for name, field in Settings.model_fields.items()]
+    flags = setting_flags()
     install(
         app,
         "serve",
@@ -50,6 +50,11 @@ def add_commands(app: typer.Typer) -> None:
     install(
         config, "show", _show, [*flags, config_file, JSON], SHOW, ["bootserve config show --json"]
     )
+
+
+def setting_flags() -> list[Parameter]:
+    """Return an option for every setting."""
+    return [_flag(name, field) for name, field in Settings.model_fields.items()]
 
 
 def _flag(name: str, field: FieldInfo) -> Parameter:
@@ -79,7 +84,10 @@ def _sentence(text: str | None) -> str:
     return f"{text if text[1:2].isupper() else text[:1].upper() + text[1:]}."
 
 
-def _settings(context: typer.Context, values: dict[str, Any]) -> tuple[Settings, dict[str, str]]:
+def read_settings(
+    context: typer.Context, values: dict[str, Any]
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings with the flags in ``values`` on top, and where each came from."""
     given = Connection.of(context)
     values = {name: value for name, value in values.items() if value != []}
     return load_settings({**values, "state_dir": given.state_dir}, given.config)
@@ -90,14 +98,14 @@ def _serve(context: typer.Context, **values: Any) -> None:
     from bootserve.service.run import serve
 
     values.pop("config")
-    settings, _ = _settings(context, values)
+    settings, _ = read_settings(context, values)
     raise typer.Exit(serve(settings))
 
 
 def _show(context: typer.Context, **values: Any) -> None:
     values.pop("config")
     out = Output(json=values.pop("json"))
-    settings, sources = _settings(context, values)
+    settings, sources = read_settings(context, values)
     plain = settings.model_dump(mode="json")
     rows = [
         {

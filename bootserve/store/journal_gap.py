@@ -10,7 +10,7 @@ from pathlib import Path
 from bootserve.store.files import write_all
 from bootserve.store.records import GapRecord
 
-__all__ = ["PendingGap"]
+__all__ = ["PendingGap", "read_gap"]
 
 _SIZE = 96
 
@@ -26,6 +26,14 @@ def _decode(data: bytes) -> GapRecord | None:
     if len(words) != 3 or crc != b"%08x" % zlib.crc32(body):
         return None
     return GapRecord(int(words[0]), float(words[1]), float(words[2]))
+
+
+def read_gap(path: Path) -> GapRecord | None:
+    """Return what the file at ``path`` counts as lost and not yet told; raises OSError."""
+    try:
+        return _decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 class PendingGap:

@@ -15,7 +15,7 @@ from bootserve.core.firmware import Firmware
 from bootserve.model.finding import Finding, Level, worst
 from bootserve.probe.report import ProbeReport, Question
 from bootserve.probe.run import probe
-from tests.cli.runner import Result, run_program
+from tests.cli.runner import run, run_program
 from tests.support.api import Admin
 from tests.support.dnsmasq import dnsmasq
 from tests.support.netns import inside
@@ -75,7 +75,7 @@ def look(
     """Probe until each stage has as many offers as it should; a busy machine is slow to give."""
     asked = {"interface": "eth1", "mac": MAC, **fields}
     with inside(client.name):
-        for seconds in (0.4, 2.0, 8.0):
+        for seconds in (0.25, 2.0, 8.0):
             report = probe(Question(**asked, firmware=firmware, seconds=seconds), lambda _: None)
             if [len(stage.offers) for stage in report.stages] == offers:
                 break
@@ -114,19 +114,17 @@ def test_a_healthy_segment(
 def test_the_program_says_it_for_people_and_for_programs(
     client: Namespace, main: Namespace, admin: Admin
 ) -> None:
-    def run(*words: str) -> Result:
-        options = ("--interface", "eth1", "--mac", MAC, "--firmware", "ipxe", "--wait", "0.7")
-        return run_program("probe", *options, *words, within=client.command([]))
-
+    words = ("probe", "-i", "eth1", "--mac", MAC, "--firmware", "ipxe", "--wait", "1")
     with dnsmasq(main) as leases:
-        plain = run()
+        plain = run_program(*words, within=client.command([]))
         assert plain.code == 0, plain
-        document = run("--json").json
+        with inside(client.name):
+            document = run(*words, "--json").json
         assert not leases.exists() or leases.read_text() == ""
-    for words in ("proxyDHCP server  ", "DHCP server  ", "next server (siaddr)", "lease (51)"):
-        assert words in plain.out
+    for said in ("proxyDHCP server  ", "DHCP server  ", "next server (siaddr)", "lease (51)"):
+        assert said in plain.out
     assert "5 ok, 0 warnings, 0 errors" in plain.out
-    assert "asking as iPXE, for 0.7 s" in plain.err
+    assert "asking as iPXE, for 1 s" in plain.err
     roles = {one["role"]: one["server"] for one in document["stages"][0]["answers"]}
     assert roles == {"DHCP server": "10.44.0.1", "proxyDHCP server": "10.44.0.2"}
     assert document["stages"][0]["loads"].endswith("/boot/52-54-00-44-07-01.ipxe")
@@ -273,13 +271,15 @@ def test_an_interface_without_an_address_or_that_is_down(lab: Lab, main: Namespa
         report = look(bare, [2, 2])
     assert finding(report, "this machine", "it has no address on eth1").level is Level.WARNING
     bare.ip("link", "set", "eth1", "down")
-    result = run_program("probe", "-i", "eth1", "--mac", MAC, within=bare.command([]))
+    with inside(bare.name):
+        result = run("probe", "-i", "eth1", "--mac", MAC)
     assert (result.code, result.out) == (1, "")
     assert "bootserve: interface eth1 is down\nSet it up: ip link set eth1 up.\n" in result.err
 
 
 def test_what_it_needs_is_said(client: Namespace) -> None:
-    result = run_program("probe", "-i", "eth9", "--mac", MAC, within=client.command([]))
+    with inside(client.name):
+        result = run("probe", "-i", "eth9", "--mac", MAC)
     assert (result.code, result.err.splitlines()[-1]) == (1, "There are: lo, eth1.")
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
     result = run_program("probe", "-i", "eth1", "--mac", MAC, within=client.command([*nobody]))
