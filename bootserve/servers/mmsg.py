@@ -17,7 +17,7 @@ import struct
 from collections.abc import Sequence
 from typing import TypeAlias
 
-__all__ = ["Inbox", "Outbox", "Peer", "address_of", "client_of", "peer_of"]
+__all__ = ["SLOTS", "SLOT_SIZE", "Inbox", "Outbox", "Peer", "address_of", "client_of", "peer_of"]
 
 Peer: TypeAlias = int
 

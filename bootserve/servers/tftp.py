@@ -27,6 +27,7 @@ __all__ = ["TftpEvent", "TftpEventKind", "TftpServer"]
 _RECEIVE_BUFFER = 4 << 20
 _SEND_BUFFER = 1 << 20
 """Bytes that may wait in the kernel: more of them would wait longer than clients do."""
+_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; the socket module does not name it
 _SIOCGIFMTU = 0x8921
 
 
@@ -112,7 +113,7 @@ class TftpServer:
             if self._interface is not None:
                 name = self._interface.encode() + b"\0"
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            _set_receive_buffer(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             sock.bind((self._address, self._port))
             return sock, self._limits(sock)
@@ -155,6 +156,15 @@ def _unicast(address: str) -> str:
     if parsed.is_unspecified or parsed.is_multicast or int(parsed) == 0xFFFFFFFF:
         raise InvalidInput(f"TFTP needs one address of this machine to serve on, not {parsed}")
     return str(parsed)
+
+
+def _set_receive_buffer(sock: socket.socket) -> None:
+    """Make room for what a thousand nodes send at once: the system's limit is for some hundred
+    packets, and may be exceeded with CAP_NET_ADMIN."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def _mtu(sock: socket.socket, interface: str | None) -> int:

@@ -16,8 +16,9 @@ class ReplyBudget:
     """Counts the datagrams sent to each address since it last answered.
 
     An address that answered is trusted for ``trust`` seconds. One that did not is forgiven after
-    ``forgive`` seconds: a node whose link was down must get another chance, since firmware asks
-    for half a minute. At most ``remembered`` addresses are kept of each kind, the newest.
+    ``forgive`` seconds, since firmware asks for half a minute and a node whose link was down must
+    get another chance; each time in vain the next chance takes twice as long, up to ``trust``.
+    At most ``remembered`` addresses are kept of each kind, the newest.
     """
 
     def __init__(
@@ -32,7 +33,8 @@ class ReplyBudget:
         self._forgive = forgive
         self._trust = trust
         self._remembered = remembered
-        self._spent: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        # Address to datagrams sent, since when, and seconds until it is forgiven.
+        self._spent: OrderedDict[str, tuple[int, float, float]] = OrderedDict()
         self._trusted: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
@@ -43,20 +45,20 @@ class ReplyBudget:
         """Return whether one more datagram may go to ``address``, and count it if so."""
         if self._is_trusted(address, now):
             return True
-        sent, since = self._spent.get(address, (0, now))
-        if now - since >= self._forgive:
-            sent, since = 0, now
+        sent, since, pause = self._spent.get(address, (0, now, self._forgive))
+        if now - since >= pause:
+            sent, since, pause = 0, now, min(2 * pause, self._trust)
             self._spent.pop(address, None)
         if sent >= self._datagrams:
             return False
-        self._spent[address] = (sent + 1, since)
+        self._spent[address] = (sent + 1, since, pause)
         if len(self._spent) > self._remembered:
             self._spent.popitem(last=False)
         return True
 
     def answered(self, address: str, now: float) -> bool:
         """Note an acknowledgement from ``address``; return whether its budget had been used up."""
-        sent, _ = self._spent.pop(address, (0, now))
+        sent, _, _ = self._spent.pop(address, (0, now, 0.0))
         self._trusted[address] = now
         self._trusted.move_to_end(address)
         if len(self._trusted) > self._remembered:

@@ -190,7 +190,7 @@ class TftpChild:
             for fields in message["events"]:
                 self._on_event(unpack_event(fields))
             if message["left_out"]:
-                self._tell(f"{message['left_out']} transfers are not told of: too many at once")
+                self._tell(f"{message['left_out']} more requests came to nothing")
         else:
             self._ready.set()
 

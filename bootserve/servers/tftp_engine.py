@@ -292,8 +292,9 @@ class TftpEngine:
 
     def _wait(self, request: Request, client: Client) -> Sequence[Outgoing]:
         """Keep the request until its file is known, or drop it: a client asks again."""
-        if self._waiting_count < self._max_transfers:
-            self._waiting.setdefault(request.filename, {})[client] = request
+        waiting = self._waiting.setdefault(request.filename, {})
+        if client not in waiting and self._waiting_count < self._max_transfers:
+            waiting[client] = request
             self._waiting_count += 1
         return _NOTHING
 

@@ -33,6 +33,9 @@ _WAKE = 0.1
 """Seconds that one call waits for packets at most while transfers are under way."""
 _UNSENT = 10_000
 _EVENTS_IN_MESSAGE = 64
+_COUNT_EVERY = 1.0
+_CHEAP_EVENTS = 20
+"""Events of clients that never answered that are told of in a second."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -45,7 +48,8 @@ class Worker:
         self._pipe = pipe
         self._answers = Answers(pipe)
         self._unsent: deque[list[Any]] = deque()
-        self._left_out = 0
+        self._left_out = self._cheap = 0
+        self._count_at = 0.0
         self._engine = TftpEngine(
             lookup=self._answers.find,
             on_event=self._note,
@@ -67,7 +71,7 @@ class Worker:
             pass
         self._loop.close()
         with contextlib.suppress(PipeClosed):
-            self._tell()
+            self._tell(all_of_it=True)
 
     def _serve(self) -> None:
         look_at, stopping = 0.0, False
@@ -93,7 +97,7 @@ class Worker:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._pipe, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        ready = poll.poll(1000 * _WAKE if len(self._engine) else None)
+        ready = poll.poll(1000 * _WAKE if len(self._engine) or self._left_out else None)
         return any(fd == self._socket.fileno() for fd, _ in ready)
 
     def _read_pipe(self) -> bool:
@@ -107,23 +111,33 @@ class Worker:
         return False
 
     def _note(self, event: TftpEvent) -> None:
-        """Keep an event for the server, which needs not know of each request."""
+        """Keep an event for the server, which need not know of every request.
+
+        What a stranger can cause without ever answering is told of some times a second, and
+        counted beyond that: neither the server nor its log shall grow with a flood.
+        """
         if event.kind is TftpEventKind.STARTED:
             return
-        if len(self._unsent) < _UNSENT or event.kind is TftpEventKind.COMPLETED:
-            self._unsent.append(pack_event(event))
-        else:
+        cheap = event.kind is not TftpEventKind.COMPLETED and not event.bytes_sent
+        self._cheap += cheap
+        if len(self._unsent) >= _UNSENT or (cheap and self._cheap > _CHEAP_EVENTS):
             self._left_out += 1
+        else:
+            self._unsent.append(pack_event(event))
 
-    def _tell(self) -> None:
+    def _tell(self, *, all_of_it: bool = False) -> None:
         """Tell the server what happened, as far as there is room."""
-        while self._unsent or self._left_out:
+        while self._unsent:
             told = list(islice(self._unsent, _EVENTS_IN_MESSAGE))
-            if not self._pipe.send({"events": told, "left_out": self._left_out}):
+            if not self._pipe.send({"events": told, "left_out": 0}):
                 return
-            self._left_out = 0
             for _ in told:
                 self._unsent.popleft()
+        now = time.monotonic()
+        if now >= self._count_at or all_of_it:
+            self._count_at, self._cheap = now + _COUNT_EVERY, 0
+            if self._left_out and self._pipe.send({"events": [], "left_out": self._left_out}):
+                self._left_out = 0
 
 
 def main() -> None:

@@ -88,4 +88,4 @@ class Sightings:
         elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
             self._log.info("tftp", address=address, file=event.filename[:100], detail=event.detail)
         elif event.kind is TftpEventKind.TROUBLE:
-            self._log.error("tftp", detail=event.detail)
+            self._log.warning("tftp", detail=event.detail)

@@ -344,6 +344,38 @@ def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
         bench.send(Request("ipxe.efi"), (f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", 1024))
     assert len(bench.engine) == 4096
     assert bench.still_serves(now=0.5)
+    run_until(bench, 7.2)
+    assert len(bench.engine) == 0
+    assert bench.kinds().count(FAILED) == 10_000
+
+
+def test_a_late_answer_still_completes_the_transfer() -> None:
+    bench = Bench()
+    asked = Request("ipxe.efi", options=(("windowsize", "65535"), ("blksize", "1468")))
+    assert len(bench.send(asked, now=0.0)) == 1
+    assert len(run_until(bench, 6.8)) == 2
+    window = bench.send(Ack(0), now=6.9)
+    assert [packet.block for packet in window if isinstance(packet, Data)] == list(range(1, 15))
+    assert bench.send(Ack(14), now=7.5) == []
+    assert bench.kinds() == [STARTED, COMPLETED]
+
+
+def test_requests_wait_while_their_file_is_looked_for() -> None:
+    known: dict[str, bytes] = {}
+    events: list[TftpEvent] = []
+    engine = TftpEngine(lookup=known.get, on_event=events.append, limits=Limits(), max_transfers=3)
+    asked = Request("late").to_bytes()
+    clients = [(f"192.0.2.{i}", 1024) for i in range(4)]
+    for client in (*clients, clients[0]):
+        assert engine.receive(asked, client, 0.0) == ()
+    assert (len(engine), events, engine.resume("other", 1.0)) == (0, [], [])
+    known["late"] = b"here"
+    answers = engine.resume("late", 1.0)
+    # The fourth found no room to wait, and asks again.
+    assert [(parse(bytes(data)), client) for data, client in answers] == [
+        (Data(1, b"here"), client) for client in clients[:3]
+    ]
+    assert engine.resume("late", 2.0) == []
 
 
 def test_one_address_may_not_take_all_places() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ class BadLink:
     loss: float = 0.0
     duplication: float = 0.0
     jitter: float = 0.0
+    late: float = 1.0
+    breaks_at: float = math.inf
     data_sent: int = 0
     transfer: ReadTransfer | None = None
 
@@ -128,8 +131,10 @@ class BadLink:
             self.data_sent += datagram[1] == 3
             copies = 1 + (self.random.random() < self.duplication)
             for _ in range(copies):
-                if self.random.random() >= self.loss:
-                    delay = 0.0005 + self.random.random() * self.jitter
+                if self.random.random() >= self.loss and now < self.breaks_at:
+                    delay = 0.0005
+                    if self.random.random() < self.late:
+                        delay += self.random.random() * self.jitter
                     entry = (now + delay, next(self.order), to_server, datagram)
                     heapq.heappush(self.queue, entry)
 
@@ -189,3 +194,32 @@ def test_rfc1123_every_packet_doubled_does_not_double_the_blocks(windowsize: int
     # The receiver takes every second copy for a sign of loss, as EDK2 does: of each round trip,
     # one such complaint is heeded.
     assert link.data_sent <= 1000 * (1 if windowsize == 1 else 2.2)
+
+
+NBP = content_of(1_000_000)
+
+
+@pytest.mark.parametrize(("windowsize", "most"), [(1, 1.6), (4, 3.0), (16, 8.0)])
+@pytest.mark.parametrize("loss", [0.01, 0.05, 0.2])
+def test_an_nbp_arrives_over_a_link_that_loses_doubles_and_reorders(
+    loss: float, windowsize: int, most: float
+) -> None:
+    """Each tenth packet comes twice, and each tenth some milliseconds late."""
+    for seed in range(3):
+        link = BadLink(seed, loss, duplication=0.1, jitter=0.005, late=0.1)
+        receiver = link.run(NBP, asked_options(1428, windowsize))
+        assert bytes(receiver.received) == NBP
+        assert link.transfer is not None
+        assert link.transfer.finished
+        assert link.transfer.detail in ("", "the last block was never acknowledged", *_LATE_COPIES)
+        assert link.data_sent < most * 701
+
+
+@pytest.mark.parametrize("windowsize", [1, 4, 16])
+def test_a_link_that_breaks_ends_the_transfer_with_a_clear_error(windowsize: int) -> None:
+    link = BadLink(seed=1, breaks_at=0.02)
+    receiver = link.run(NBP, asked_options(1428, windowsize))
+    assert not receiver.complete
+    assert link.transfer is not None
+    assert link.transfer.finished
+    assert link.transfer.detail == "the client fell silent"

@@ -6,8 +6,10 @@ import random
 from collections.abc import Iterable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bootserve.wire.tftp_blocks import Datagram
+from bootserve.wire.tftp_blocks import Datagram, ReadyBlocks
 from bootserve.wire.tftp_options import Terms
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Request, parse
 from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
@@ -247,3 +249,58 @@ def test_a_node_that_was_reset_starts_over_on_the_same_port() -> None:
     assert [type(parse(bytes(reply))) for reply in transfer.request_again(9.0)] == [OptionAck]
     assert transfer.acknowledge(8, 9.1) == ()
     assert blocks(transfer.acknowledge(0, 9.2)) == [1, 2, 3, 4]
+
+
+def state_of(transfer: ReadTransfer) -> dict[str, object]:
+    names = [name for name in ReadTransfer.__slots__ if name != "blocks"]
+    return {name: getattr(transfer, name) for name in names}
+
+
+def take_the_quick_way(transfer: ReadTransfer, block: int, now: float) -> Sequence[Datagram]:
+    """Take an ACK as a server does that knows the quick way."""
+    if transfer.awaited != int.from_bytes(Ack(block).to_bytes(), "big"):
+        return transfer.acknowledge(block, now)
+    first, last = transfer.next_window(now)
+    blocks = transfer.blocks
+    assert isinstance(blocks, ReadyBlocks)
+    run = blocks.buffer[(first - 1) * blocks.stride : last * blocks.stride]
+    return [run[at : at + blocks.stride] for at in range(0, len(run), blocks.stride)]
+
+
+@given(
+    st.integers(0, 70_000 * 8),
+    st.sampled_from([1, 2, 4, 64]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, 64, 65535, "timer", "request", "error"]),
+            st.sampled_from([0.0, 0.0004, 0.001, 0.6, 2.0, 31.0]),
+        ),
+        max_size=80,
+    ),
+)
+def test_the_quick_way_does_what_acknowledge_does(
+    size: int, windowsize: int, steps: list[tuple[int | str, float]]
+) -> None:
+    terms = Terms(8, windowsize, None, (("windowsize", str(windowsize)),))
+    plain, quick = (ReadTransfer(bytes(size), terms, 0.0) for _ in range(2))
+    quick.blocks = ReadyBlocks(bytes(size), 8)
+    now = 0.0
+    expected = 0
+    for what, wait in steps:
+        now += wait
+        if what == "timer":
+            sent, other = plain.handle_timer(now), quick.handle_timer(now)
+        elif what == "request":
+            sent, other = plain.request_again(now), quick.request_again(now)
+        elif what == "error":
+            sent, other = (one.receive(Error(0, "x"), now) for one in (plain, quick))
+        else:
+            assert isinstance(what, int)
+            block = (expected - what) & 0xFFFF
+            sent = plain.acknowledge(block, now)
+            other = take_the_quick_way(quick, block, now)
+        assert list(map(bytes, sent)) == list(map(bytes, other))
+        assert state_of(plain) == state_of(quick)
+        if sent:
+            last = parse(bytes(sent[-1]))
+            expected = last.block if isinstance(last, Data) else 0

@@ -1,0 +1,152 @@
+"""The quick way through the server's loop does what the engine does, and nothing else takes it."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_loop import TftpLoop
+from bootserve.wire.tftp_options import Limits
+from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse
+
+CONTENT = random.Random(1).randbytes(100_000)
+LARGE = random.Random(2).randbytes((8 << 20) + 1)
+
+
+class Bench:
+    """A loop on a loopback socket, its clock, and a client."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[TftpEvent] = []
+        self.server, self.client = (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            for _ in range(2)
+        )
+        self.server.bind(("127.0.0.1", 0))
+        self.client.bind(("127.0.0.2", 0))
+        self.client.connect(self.server.getsockname())
+        engine = TftpEngine(
+            lookup={"nbp": CONTENT, "large": LARGE}.__getitem__,
+            on_event=self.events.append,
+            limits=Limits(),
+        )
+        self.engine = engine
+        self.loop = TftpLoop(self.server, engine, lambda: self.now)
+
+    def close(self) -> None:
+        self.server.close()
+        self.client.close()
+
+    def received(self) -> list[Packet]:
+        packets = []
+        while True:
+            try:
+                packets.append(parse(self.client.recv(70_000)))
+            except BlockingIOError:
+                return packets
+
+    def send(self, *datagrams: bytes) -> list[Packet]:
+        """Send all, let the server have one turn, and return what it answers."""
+        for datagram in datagrams:
+            self.client.send(datagram)
+        self.now += 0.001
+        self.loop.turn()
+        return self.received()
+
+    def ask(self, name: str = "nbp", windowsize: int = 1) -> list[Packet]:
+        options: Options = (("blksize", "1000"), ("windowsize", str(windowsize)))
+        (granted,) = self.send(Request(name, "octet", options).to_bytes())
+        assert granted == OptionAck(options)
+        return self.send(Ack(0).to_bytes())
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "windowsize"),
+    [("nbp", CONTENT, 1), ("nbp", CONTENT, 3), ("nbp", CONTENT, 64), ("large", LARGE, 64)],
+)
+def test_a_whole_file(bench: Bench, name: str, content: bytes, windowsize: int) -> None:
+    """The large one is beyond what is laid out, and its packets are made one by one."""
+    window, received, last = bench.ask(name, windowsize), bytearray(), 0
+    while window:
+        for data in window:
+            assert isinstance(data, Data)
+            last += 1
+            assert data.block == last & 0xFFFF
+            received += data.payload
+        window = bench.send(Ack(last & 0xFFFF).to_bytes())
+    assert received == content
+    assert bench.events[-1].kind is TftpEventKind.COMPLETED
+    assert len(bench.engine) == 0
+
+
+def test_two_acks_in_one_turn(bench: Bench) -> None:
+    bench.ask(windowsize=4)
+    packets = bench.send(Ack(4).to_bytes(), Ack(8).to_bytes())
+    assert [packet.block for packet in packets if isinstance(packet, Data)] == list(range(5, 13))
+
+
+def test_an_ack_that_is_cut_short_is_not_completed_by_what_lay_there(bench: Bench) -> None:
+    bench.ask()
+    assert bench.send(Ack(2).to_bytes()) == []  # not sent yet, and now in the buffer
+    bench.send(Ack(1).to_bytes())
+    assert bench.send(Ack(1).to_bytes()) == []
+    bench.client.send(Ack(2).to_bytes())
+    bench.server.recv(4)
+    for cut in (b"\0\4", b"\0\4\0", b"", b"\0"):
+        assert bench.send(cut) == []
+    (data,) = bench.send(Ack(2).to_bytes())
+    assert isinstance(data, Data)
+    assert data.block == 3
+
+
+def test_an_ack_with_bytes_behind_it_is_an_ack(bench: Bench) -> None:
+    bench.ask()
+    (data,) = bench.send(Ack(1).to_bytes() + b"padding")
+    assert isinstance(data, Data)
+    assert data.block == 2
+
+
+def test_an_error_ends_the_transfer_for_the_quick_way_too(bench: Bench) -> None:
+    bench.ask()
+    assert bench.send(Error(0, "enough").to_bytes(), Ack(1).to_bytes()) == []
+    assert bench.events[-1].kind is TftpEventKind.FAILED
+    assert len(bench.engine) == 0
+
+
+def test_a_lost_window_is_sent_again_and_the_transfer_goes_on(bench: Bench) -> None:
+    bench.ask(windowsize=4)
+    bench.send(Ack(4).to_bytes())
+    bench.now += 2.0
+    bench.loop.tick(bench.now)
+    again = [packet.block for packet in bench.received() if isinstance(packet, Data)]
+    assert again == [5, 6, 7, 8]
+    assert len(bench.send(Ack(8).to_bytes())) == 4
+
+
+def test_a_transfer_that_timed_out_is_forgotten(bench: Bench) -> None:
+    bench.ask()
+    for _ in range(400):
+        bench.now += 0.1
+        bench.loop.tick(bench.now)
+    bench.received()
+    assert bench.events[-1].detail == "the client fell silent"
+    assert bench.send(Ack(1).to_bytes()) == []
+    assert len(bench.ask()) == 1
+
+
+def test_closing_tells_the_client(bench: Bench) -> None:
+    bench.ask()
+    bench.loop.close()
+    assert bench.received() == [Error(0, "the server is stopping")]

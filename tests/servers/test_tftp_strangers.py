@@ -1,0 +1,153 @@
+"""The TFTP server and addresses that ask and never answer, packet by packet on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from bootserve.errors import NotFound
+from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
+from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Request, parse
+
+HOST = "127.0.0.1"
+NBP = random.Random(1).randbytes(1_000_000)
+GREEDY: Options = (("blksize", "65464"), ("windowsize", "65535"), ("tsize", "0"))
+HALF_OPEN = 10_000
+
+
+def lookup(name: str) -> bytes:
+    if name != "nbp":
+        raise NotFound("no such file")
+    return NBP
+
+
+@contextlib.asynccontextmanager
+async def serving(events: list[TftpEvent]) -> AsyncIterator[TftpServer]:
+    server = TftpServer(address=HOST, port=0, lookup=lookup, on_event=events.append)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def client(server: TftpServer, address: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    sock.bind((address, 0))
+    sock.connect((HOST, server.port))
+    return sock
+
+
+def waiting(sock: socket.socket) -> list[bytes]:
+    """Return the datagrams that have come to ``sock``."""
+    datagrams = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            datagrams.append(sock.recv(70_000))
+    return datagrams
+
+
+async def fetch(server: TftpServer, *options: str) -> bytes:
+    url = f"tftp://{HOST}:{server.port}/nbp"
+    words = ("--silent", "--show-error", "--interface", "127.0.0.99", *options, url)
+    process = await asyncio.create_subprocess_exec("curl", *words, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    return output
+
+
+ASKED = {
+    "127.0.1.1": Request("nbp", "octet", GREEDY).to_bytes(),
+    "127.0.1.2": Request("nbp").to_bytes(),
+    "127.0.1.3": Request("no").to_bytes(),
+    "127.0.1.4": Request("nbp", write=True).to_bytes(),
+    "127.0.1.5": b"\0\1nbp",
+}
+
+
+async def test_three_datagrams_go_to_an_address_whatever_is_asked_and_a_late_ack_counts() -> None:
+    """Forty ports ask in each address' name, twice; the server's retransmissions are awaited."""
+    async with serving([]) as server:
+        with contextlib.ExitStack() as stack:
+            ports = {
+                address: [stack.enter_context(client(server, address)) for _ in range(40)]
+                for address in ASKED
+            }
+            for wait in (0.5, 4.0):
+                for address, socks in ports.items():
+                    for sock in socks:
+                        sock.send(ASKED[address])
+                await asyncio.sleep(wait)
+            came = {
+                address: [(sock, datagram) for sock in socks for datagram in waiting(sock)]
+                for address, socks in ports.items()
+            }
+            assert {address: len(found) for address, found in came.items()} == dict.fromkeys(
+                ASKED, 3
+            )
+            sock, offered = came["127.0.1.1"][0]
+            assert isinstance(parse(offered), OptionAck)
+            assert await finish(sock) == NBP
+        assert await fetch(server) == NBP
+
+
+async def finish(sock: socket.socket) -> bytes:
+    """Acknowledge an OACK of windows of 64 blocks, late, and take the file."""
+    loop, received, last = asyncio.get_running_loop(), b"", 0
+    await loop.sock_sendall(sock, Ack(0).to_bytes())
+    while True:
+        async with asyncio.timeout(30):
+            packet = parse(await loop.sock_recv(sock, 70_000))
+        if not isinstance(packet, Data) or packet.block != last + 1:
+            continue
+        received, last = received + packet.payload, packet.block
+        complete = len(packet.payload) < 1468
+        if complete or last % 64 == 0:
+            await loop.sock_sendall(sock, Ack(last).to_bytes())
+        if complete:
+            return received
+
+
+async def has_read_all(server: TftpServer) -> None:
+    """Wait until the server has read what was sent to it; what finds no room would be lost."""
+    loop = asyncio.get_running_loop()
+    with client(server, "127.0.0.99") as sock:
+        await loop.sock_sendall(sock, Request("no").to_bytes())
+        async with asyncio.timeout(60):
+            assert isinstance(parse(await loop.sock_recv(sock, 2048)), Error)
+
+
+def memory_of(pid: int | None) -> int:
+    """Return the bytes of memory that a process has to itself or shares."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) << 10
+
+
+async def test_ten_thousand_half_open_transfers_cost_bounded_memory_and_no_client() -> None:
+    events: list[TftpEvent] = []
+    asked = Request("nbp", "octet", GREEDY).to_bytes()
+    async with serving(events) as server:
+        assert await fetch(server) == NBP
+        before = memory_of(server.pid)
+        for number in range(HALF_OPEN):
+            if number % 200 == 0:
+                await has_read_all(server)
+            address = f"127.1.{number >> 8}.{number & 255}"
+            with client(server, address) as sock:
+                sock.send(asked)
+            if number % 2500 == 2499:
+                assert await fetch(server, "--tftp-blksize", "1428") == NBP
+        grown = memory_of(server.pid) - before
+    assert grown < 24 << 20
+    kinds = [event.kind for event in events]
+    assert kinds.count(TftpEventKind.COMPLETED) == 1 + HALF_OPEN // 2500
+    counted = sum(int(e.detail.split()[0]) for e in events if e.kind is TftpEventKind.TROUBLE)
+    told = kinds.count(TftpEventKind.FAILED) + kinds.count(TftpEventKind.REFUSED)
+    assert counted + told == HALF_OPEN + HALF_OPEN // 200
+    assert counted > told
