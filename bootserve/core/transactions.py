@@ -304,10 +304,17 @@ def warnings_of(before: DesiredState, after: DesiredState) -> list[str]:
     new = [key for key, one in after.pins.items() if before.pins.get(key) != one]
     if not new:
         return []
-    applied: set[PinKey] = set()
-    for node in after.nodes.values():
-        image = image_of(after, node)
-        applied.update(PinKey(scope, image) for scope in scopes_of(node))
+    alike = {(node.rack, node.role, node.image): node for node in after.nodes.values()}
+    of_nodes = [
+        after.nodes[key.scope.name]
+        for key in new
+        if key.scope.kind is ScopeKind.NODE and key.scope.name in after.nodes
+    ]
+    applied = {
+        PinKey(scope, image_of(after, node))
+        for node in (*alike.values(), *of_nodes)
+        for scope in scopes_of(node)
+    }
     return [
         f"pin {key.scope} {after.pins[key].generation} applies to no node"
         for key in sorted(new)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bootserve.core.snapshot import Snapshot, build_snapshot
+from bootserve.core.snapshot import Snapshot, build_snapshot, changed_nodes
 from bootserve.core.transactions import Change, check_commit, warnings_of
 from bootserve.errors import Conflict, Unavailable
 from bootserve.model.desired import Revision
@@ -24,12 +24,26 @@ __all__ = ["Committed", "Committer"]
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The revision that a change became, the snapshots on both sides, and warnings."""
+    """The revision that a change became, the snapshot now in force, and warnings.
+
+    ``nodes_changed`` is how many nodes boot something else than before.
+    """
 
     revision: Revision
-    before: Snapshot
     after: Snapshot
+    nodes_changed: int
     warnings: list[str]
+
+
+def _prepare(change: Change, before: Snapshot, draft: Revision) -> Committed:
+    """Return what ``change`` leads to; raises what the change or its check raises.
+
+    A large site takes its time, so it is done beside the event loop.
+    """
+    state = change(before.state)
+    after = build_snapshot(draft, state, before.generations, before.site_id, before.nbps, before)
+    check_commit(before, after)
+    return Committed(draft, after, changed_nodes(before, after), warnings_of(before.state, state))
 
 
 class Committer:
@@ -71,23 +85,19 @@ class Committer:
                     f"the current revision is {number}, not {base}",
                     hint="Look at what changed with 'bootserve revisions' and try again.",
                 )
-            state = change(before.state)
             draft = Revision(number + 1, time.time(), author, message)
-            after = await asyncio.to_thread(
-                build_snapshot, draft, state, before.generations, before.site_id, before.nbps
-            )
-            check_commit(before, after)
+            made = await asyncio.to_thread(_prepare, change, before, draft)
             revision = await self._database.run(
                 self._desired.commit,
                 number,
-                state,
+                made.after.state,
                 old=before.state,
                 author=author,
                 message=message,
                 at=draft.at,
             )
-            self._publish(after)
-            return Committed(revision, before, after, warnings_of(before.state, state))
+            self._publish(made.after)
+            return replace(made, revision=revision)
 
     async def reload(self) -> None:
         """Put in force what the database holds, as after it was away; raises Unavailable."""
@@ -99,7 +109,9 @@ class Committer:
                     f"the database is back at revision {revision.number}, and revision"
                     f" {now.revision.number} is in force"
                 )
-            self._current.snapshot = replace(now, revision=revision, state=state)
+            self._current.snapshot = await asyncio.to_thread(
+                build_snapshot, revision, state, now.generations, now.site_id, now.nbps, now
+            )
             await self._reload()
 
     async def register(self, manifest: Manifest, by: str) -> tuple[Generation, bool]:
@@ -145,7 +157,7 @@ class Committer:
         now = self._current.snapshot
         self._publish(
             await asyncio.to_thread(
-                build_snapshot, now.revision, now.state, generations, now.site_id, nbps
+                build_snapshot, now.revision, now.state, generations, now.site_id, nbps, now
             )
         )
 

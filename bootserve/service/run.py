@@ -41,6 +41,8 @@ __all__ = ["serve"]
 
 REMEMBERED_SECONDS = 24 * 3600.0
 SHUTDOWN_SECONDS = 2.0
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes may keep the event loop waiting; Python's own choice is 5 ms."""
 
 
 def serve(settings: Settings) -> int:
@@ -49,6 +51,7 @@ def serve(settings: Settings) -> int:
     Needs the right to bind ports below 1024 and to use SO_BINDTODEVICE: root, or CAP_NET_RAW and
     CAP_NET_BIND_SERVICE.
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     output = Output(sys.stderr)
     log = make_logger(settings.log_format, output)
     try:

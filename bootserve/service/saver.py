@@ -9,7 +9,7 @@ from typing import Any
 
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.errors import BootserveError, Conflict
-from bootserve.store.snapshot_file import SavedState, load_state, save_state
+from bootserve.store.snapshot_file import SavedState, load_state, save_state, saved_revision
 
 __all__ = ["Saver", "check_not_older", "saved_snapshot"]
 
@@ -29,13 +29,13 @@ def check_not_older(database: Snapshot, path: Path) -> None:
     the database is there.
     """
     try:
-        saved = load_state(path)
+        saved = saved_revision(path)
     except BootserveError:
         return
-    if saved is not None and saved.revision.number > database.revision.number:
+    if saved is not None and saved > database.revision.number:
         raise Conflict(
             f"the database is at revision {database.revision.number}, and this server has served"
-            f" revision {saved.revision.number}",
+            f" revision {saved}",
             hint=f"Restore the newer database; or, if the older one is meant, delete {path}.",
         )
 

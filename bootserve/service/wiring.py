@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
 from bootserve.service.nbpcache import NbpCache
 from bootserve.service.nbpshelf import NbpShelf
+from bootserve.service.publishing import Publisher
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
 from bootserve.service.segments import Segment, find_networks, make_segments
 from bootserve.service.shapes import ShapeKeeper
@@ -125,15 +125,12 @@ def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | Non
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
     guards = _guards(settings, kept, log)
-    guards.forget_all_but(snapshot)
 
-    def published(snapshot: Snapshot) -> None:
+    def forget(snapshot: Snapshot) -> None:
         guards.forget_all_but(snapshot)
         shapes.book.forget_all_but(snapshot.by_mac.keys())
-        gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
-        saver.publish(snapshot)
-        log.info("revision", revision=snapshot.revision.number, nodes=len(snapshot.plans))
 
+    published = Publisher(snapshot, saver, forget, log)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
     register = settings.unknown is UnknownPolicy.REGISTER
     shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from sqlalchemy import Table
@@ -135,6 +136,8 @@ def changed_rows(
     An object that is the same in both costs one comparison by identity.
     """
     before, after = temporal.of(old), temporal.of(new)
+    if before is after:
+        return [], []
     ended: list[tuple[Value, ...]] = []
     begun: list[tuple[Value, ...]] = []
     for key, item in before.items():
@@ -168,13 +171,13 @@ def _nodes(rows: Rows, mac_rows: Rows) -> dict[str, Node]:
         nodes[name] = Node(
             name=name,
             macs=tuple(macs.get(name, ())),
-            rack=rack,
-            role=role,
+            rack=intern(rack),
+            role=intern(role),
             arch=arch_of[arch],
-            image=image,
-            kernel_args=kernel_args,
+            image=intern(image),
+            kernel_args=intern(kernel_args),
             boot=boot_of[boot],
-            nbp=nbp,
+            nbp=intern(nbp),
             labels=() if labels == "[]" else tuple((k, v) for k, v in json.loads(labels)),
             shape=shape_of[rest[0] if rest else "auto"],
         )

@@ -7,10 +7,19 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from bootserve.errors import BootserveError, Refused, StorageFull, Unavailable
 
-__all__ = ["is_full", "os_errors", "remove_quietly", "sync_directory", "write_all", "write_atomic"]
+__all__ = [
+    "is_full",
+    "os_errors",
+    "remove_quietly",
+    "replacing",
+    "sync_directory",
+    "write_all",
+    "write_atomic",
+]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -75,16 +84,25 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
 
     On return it is durable against power loss. Raises OSError; the old file is then still there.
     """
+    with replacing(path, mode) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Give a file to write, which takes the place of ``path`` at the end of the block.
+
+    As with :func:`write_atomic`; when the block raises, the old file is still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        try:
-            write_all(fd, data, 0)
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with open(fd, "wb") as file:
+            yield file
+            file.flush()
             os.fsync(fd)
-        finally:
-            os.close(fd)
         temporary.replace(path)
-    except OSError:
+    except BaseException:
         remove_quietly(temporary)
         raise
     sync_directory(path.parent)

@@ -14,7 +14,7 @@ from tests.support.states import SITE, generation, node, snapshot, state
 def test_every_mac_of_a_node_leads_to_its_plan() -> None:
     two = Node("n1", ("52:54:00:00:00:01", "52:54:00:00:00:02"), role="compute")
     found = snapshot(state(two, pins="site web@1"), generation("web@1"))
-    assert found.plan("52:54:00:00:00:01") is found.plan("52:54:00:00:00:02")
+    assert found.plan("52:54:00:00:00:01") == found.plan("52:54:00:00:00:02")
     assert found.plan("52:54:00:00:00:03") is None
     plan = found.plan("52:54:00:00:00:01")
     assert plan is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,10 @@ from bootserve.model.desired import (
     Scope,
     ScopeKind,
 )
-from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest
+from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest, canonical_json
 from bootserve.model.names import Arch
 from bootserve.model.shape import ShapeSetting
-from bootserve.store.snapshot_file import SavedState, load_state, save_state
+from bootserve.store.snapshot_file import SavedState, load_state, save_state, saved_revision
 
 MANIFEST = Manifest(
     image="web",
@@ -143,3 +144,28 @@ def test_without_room_the_last_one_stays(tiny_disk: Path) -> None:
 def test_a_directory_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="reading the saved state"):
         load_state(tmp_path)
+
+
+def test_the_file_is_canonical_json_however_many_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    for count in (0, 1, 199, 200, 201, 1000):
+        nodes = {
+            f"n{n}": Node(f"n{n}", (f"52:54:00:00:{n >> 8:02x}:{n & 255:02x}",))
+            for n in range(count)
+        }
+        saved = replace(SAVED, state=replace(SAVED.state, nodes=nodes))
+        save_state(path, saved)
+        body = path.read_bytes().partition(b"\n")[2]
+        assert body == canonical_json(json.loads(body))
+        assert load_state(path) == saved
+
+
+def test_the_revision_can_be_read_by_itself(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    assert saved_revision(path) is None
+    told = Revision(41, 1.0, '"revision":[7,', '\\"revision":[8,')
+    save_state(path, replace(SAVED, revision=told, site_id='"revision":[9,'))
+    assert saved_revision(path) == 41
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(IntegrityError):
+        saved_revision(path)

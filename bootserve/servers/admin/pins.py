@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from bootserve.core.transactions import pin, restore, unpin, unrestorable
 from bootserve.errors import Conflict, NotFound
 from bootserve.model.desired import Pin, Scope
@@ -30,9 +28,7 @@ class _Pins:
 
     async def list_all(self, _call: Call[Request, NoQuery]) -> PinList:
         snapshot = self._plane.current.snapshot
-        decided = Counter(
-            plan.resolution.pin.key for plan in snapshot.plans.values() if plan.resolution.pin
-        )
+        decided = snapshot.decided()
         return PinList(
             revision=snapshot.revision.number,
             pins=[

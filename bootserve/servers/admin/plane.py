@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
-from bootserve.core.nbps import nbps_of
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import NotFound
@@ -67,26 +65,9 @@ def revision_out(revision: Revision) -> RevisionOut:
 
 def committed(result: Committed, *, unrestorable: list[str] | None = None) -> CommitOut:
     """Return a commit as the API shows it."""
-    before, after = result.before, result.after
-    changed = sum(
-        1
-        for name in before.plans.keys() | after.plans.keys()
-        if _outcome(before, name) != _outcome(after, name)
-    )
     return CommitOut(
         revision=revision_out(result.revision),
-        nodes_changed=changed,
+        nodes_changed=result.nodes_changed,
         warnings=result.warnings,
         unrestorable=unrestorable or [],
     )
-
-
-def _outcome(snapshot: Snapshot, name: str) -> tuple[Any, ...] | None:
-    """Return what node ``name`` boots, and the NBPs pinned for it; None when there is no such."""
-    plan = snapshot.plans.get(name)
-    if plan is None:
-        return None
-    generation, state = plan.resolution.generation, snapshot.state
-    nbps = nbps_of(state, plan.node, snapshot.nbps) if state.nbp_pins else []
-    loaded = tuple((choice.pin.arch, choice.pin.nbp) for choice in nbps)
-    return plan.resolution.action, generation.ref if generation else None, loaded

@@ -31,7 +31,7 @@ class Guards:
         """Drop what is kept of nodes and MACs that are not in ``snapshot``."""
         self.minter.forget_all_but(snapshot.by_mac.keys())
         self.loops.forget_all_but(snapshot.by_mac.keys())
-        self.once.keep_only(snapshot.plans.keys())
+        self.once.keep_only(snapshot.state.nodes.keys())
 
     def concern(
         self, plan: NodePlan, mac: Mac, generation: Generation, address: str, now: float

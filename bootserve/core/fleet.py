@@ -1,0 +1,66 @@
+"""The nodes of a revision, as servers look them up: by MAC, and by what they have in common.
+
+Nodes of one group boot alike but for pins of their own, so a change of pins is resolved for some
+hundred groups in place of a hundred thousand nodes. A fleet is made from the one before it at the
+cost of what changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from bootserve.model.desired import BootFrom, Node
+from bootserve.model.names import Arch, Mac
+
+__all__ = ["Fleet", "Group", "group_of", "make_fleet"]
+
+
+class Group(NamedTuple):
+    """What decides which generation a node without a pin of its own boots."""
+
+    role: str
+    rack: str
+    image: str
+    arch: Arch
+    boot: BootFrom
+
+    def node(self) -> Node:
+        """Return a nameless node of this group, to stand for all of them."""
+        return Node("", (), self.rack, self.role, self.arch, self.image, boot=self.boot)
+
+
+def group_of(node: Node) -> Group:
+    """Return the group that ``node`` is in."""
+    return Group(node.role, node.rack, node.image, node.arch, node.boot)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Nodes by name and by MAC, and how many are in each group."""
+
+    nodes: Mapping[str, Node]
+    by_mac: Mapping[Mac, Node]
+    groups: Mapping[Group, int]
+
+
+def make_fleet(nodes: Mapping[str, Node], before: Fleet | None = None) -> Fleet:
+    """Return the fleet of ``nodes``; ``before`` is one that has most of them."""
+    if before is None:
+        before = Fleet({}, {}, {})
+    if nodes is before.nodes:
+        return before
+    gone = [node for name, node in before.nodes.items() if nodes.get(name) is not node]
+    new = [node for name, node in nodes.items() if before.nodes.get(name) is not node]
+    by_mac, groups = dict(before.by_mac), Counter(before.groups)
+    for node in gone:
+        for mac in node.macs:
+            by_mac.pop(mac, None)
+    for node in new:
+        for mac in node.macs:
+            by_mac[mac] = node
+    groups.subtract(map(group_of, gone))
+    groups.update(map(group_of, new))
+    return Fleet(nodes, by_mac, {group: count for group, count in groups.items() if count})

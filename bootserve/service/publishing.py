@@ -1,0 +1,42 @@
+"""What follows when a snapshot is put in force."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+from bootserve.core.snapshot import Snapshot
+from bootserve.service.saver import Saver
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Called with each new snapshot on the event loop, so what it does must be quick.
+
+    ``forget`` drops what is kept of nodes and MACs that are not in the snapshot; it is called when
+    some went.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, saver: Saver, forget: Callable[[Snapshot], None], log: Any
+    ) -> None:
+        self._last = snapshot.fleet
+        self._saver = saver
+        self._forget = forget
+        self._log = log
+        forget(snapshot)
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        """Follow up on ``snapshot``, which is in force now."""
+        last, self._last = self._last, snapshot.fleet
+        if last is not self._last and not (
+            last.nodes.keys() <= self._last.nodes.keys()
+            and last.by_mac.keys() <= self._last.by_mac.keys()
+        ):
+            self._forget(snapshot)
+        gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
+        self._saver.publish(snapshot)
+        number = snapshot.revision.number
+        self._log.info("revision", revision=number, nodes=len(self._last.nodes))
