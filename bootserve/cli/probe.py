@@ -30,8 +30,8 @@ and fetches what it would fetch: boot program, script, kernel and initrd whole w
 and the beginning of the root. It takes no lease and makes no boot.
 
 Run it on a machine of the segment other than the servers, as root, with the Python packages scapy
-and tftpy. Give the MAC of a node: bootserve answers no other unless --unknown says so
-(with 'register' the MAC is then listed as discovered). {EXITS}
+and tftpy. Give the MAC of a node: bootserve answers no other unless --unknown says so. Its packets
+bear option 224 = bootserve-probe, so that bootserve keeps no record of them. {EXITS}
 """
 
 

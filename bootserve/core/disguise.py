@@ -1,6 +1,7 @@
 """The packets that a firmware sends: a probe's disguise.
 
-Options and their values are those of OVMF 2022.11 and iPXE 1.0.0 in ``tests/captures``.
+Options and their values are those of OVMF 2022.11 and iPXE 1.0.0 in ``tests/captures``, and one
+more, option 224, by which a bootserve knows a probe and counts, learns and records nothing of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 from bootserve.core.judgement import Firmware
 from bootserve.model.names import Mac
 from bootserve.wire.dhcp import BOOTREQUEST, NO_ADDRESS, DhcpPacket, MessageType
+from bootserve.wire.pxe import OPT_PROBE, PROBE_MARK
 
 __all__ = ["boot_request", "discover"]
 
@@ -80,6 +82,7 @@ def _options(firmware: Firmware, loaded_by: Firmware) -> dict[int, bytes]:
         93: code.to_bytes(2, "big"),
         60: f"{name}:Arch:{code:05d}:UNDI:{undi[0]:03d}{undi[1]:03d}".encode(),
     }
+    options[OPT_PROBE] = PROBE_MARK
     if is_ipxe:
         efi = b"" if code == 0 else b"\x24\x01\x01"
         options |= {77: b"iPXE", 175: _IPXE_FEATURES + efi}

@@ -20,6 +20,7 @@ from bootserve.core.jitter import jittered
 from bootserve.core.offers import Ignored, Reply
 from bootserve.model.names import Mac
 from bootserve.wire.dhcp import MessageType
+from bootserve.wire.pxe import PxeClient
 
 __all__ = ["LoopGuard", "LoopLimits", "Waiting"]
 
@@ -138,6 +139,8 @@ class LoopGuard:
         client = outcome.client
         if client is None or outcome.packet is None:
             return outcome, None
+        if client.is_probe:
+            return self._shown(outcome, client, now), None
         if outcome.packet.message_type == MessageType.REQUEST:
             self._requested(client.mac, now)
             return outcome, None
@@ -152,6 +155,15 @@ class LoopGuard:
         waiting = Waiting(self._nbp_reason(), seconds, new)
         reason = f"{waiting.reason}; no NBP is offered for {seconds:.0f} s"
         return Ignored(reason, client, outcome.node, outcome.packet), waiting
+
+    def _shown(self, outcome: Reply | Ignored, client: PxeClient, now: float) -> Reply | Ignored:
+        """Return what a probe is shown: what the machine would get now, without counting it."""
+        history = self._by_mac.get(client.mac)
+        left = history.nbps.until - now if history else 0.0
+        if left <= 0 or isinstance(outcome, Ignored) or outcome.kind == "offer script":
+            return outcome
+        reason = f"{self._nbp_reason()}; no NBP is offered for {left:.0f} s"
+        return Ignored(reason, client, outcome.node, outcome.packet)
 
     def _requested(self, mac: Mac, now: float) -> None:
         history = self._by_mac.get(mac)

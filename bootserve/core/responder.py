@@ -71,7 +71,7 @@ class Responder:
             advise=self._book.quirks.advise,
             shape_of=shape_of,
         )
-        if outcome.client is None:
+        if outcome.client is None or outcome.client.is_probe:
             return outcome, None
         if packet.message_type == MessageType.REQUEST:
             self._requested(outcome, outcome.client, packet, at)
@@ -90,6 +90,8 @@ class Responder:
         advice: Advice,
         now: float,
     ) -> tuple[Shape, NoUsableOffers | None]:
+        if client.is_probe:
+            return target.shape or self._book.peek(client.mac, advice), None
         if packet.message_type == MessageType.REQUEST:
             return target.shape or self._book.offered(client.mac, advice), None
         if target.shape:

@@ -133,6 +133,13 @@ class ShapeBook:
         learned = self._learned.get(mac)
         return learned.shape if learned else advice.shape
 
+    def peek(self, mac: Mac, advice: Advice) -> Shape:
+        """Return the shape that a DISCOVER would be answered in, and take note of nothing."""
+        trial, learned = self._trials.get(mac), self._learned.get(mac)
+        if trial is not None:
+            return trial.shape
+        return learned.shape if learned else advice.shape
+
     def repeated(self, mac: Mac, xid: int, now: float) -> NoUsableOffers | None:
         """Take note of an answered DISCOVER of a client whose answer has one shape only."""
         return self._tracker.offered(mac, xid, now)

@@ -142,7 +142,7 @@ def check_artifact(artifact: ScriptArtifact, address: str, *, full: bool) -> Fin
     partly = artifact.name == "root" and not full
     try:
         got = fetch_http(
-            artifact.url,
+            f"{artifact.url}?preview=1",
             address=address,
             limit=FIRST_BYTES if partly else MOST_ARTIFACT,
             first=FIRST_BYTES if partly else 0,

@@ -78,7 +78,10 @@ def _this_machine(interface: str, address: str) -> list[Finding]:
         if one.protocol == "udp" and one.port == DHCP_PORT and one.address in ("0.0.0.0", address)
     ]
     if here:
-        who = ", ".join(owners(here).values()) or "a process of another user"
+        who = (
+            ", ".join(str(one) for held in owners(here).values() for one in held)
+            or "a process of another user"
+        )
         findings.append(
             Finding(
                 Level.WARNING,

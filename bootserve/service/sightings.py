@@ -47,6 +47,8 @@ class Sightings:
             self._log.error("dhcp", node=event.node, port=event.port, detail=detail)
         if client is None:
             return  # not a network-boot client: ordinary DHCP traffic, or noise
+        if client.is_probe and event.kind != "send failed":
+            return
         if event.kind == "no usable offers":
             self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.kind == "ignored":

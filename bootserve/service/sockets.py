@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["BoundSocket", "bound_sockets", "owners"]
+__all__ = ["BoundSocket", "Owner", "bound_sockets", "family_of", "owners"]
 
 Protocol = Literal["udp", "tcp"]
 LISTENING = "0A"
@@ -32,6 +32,17 @@ class BoundSocket:
     def is_any(self) -> bool:
         """Whether it is bound to no address of its own."""
         return self.address in ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process that has a socket open."""
+
+    pid: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
 
 
 def bound_sockets(proc: Path = Path("/proc")) -> list[BoundSocket]:
@@ -62,19 +73,35 @@ def _address(text: str) -> str:
     return str(IPv6Address(packed))
 
 
-def owners(sockets: Iterable[BoundSocket], proc: Path = Path("/proc")) -> dict[int, str]:
-    """Return, by inode, the processes that have ``sockets`` open: ``dnsmasq (pid 812)``.
+def owners(
+    sockets: Iterable[BoundSocket], proc: Path = Path("/proc")
+) -> dict[int, tuple[Owner, ...]]:
+    """Return, by inode, the processes that have ``sockets`` open.
 
     A process of another user cannot be looked into without root; its sockets are missing then.
     """
     wanted = {f"socket:[{one.inode}]": one.inode for one in sockets}
-    found: dict[int, list[str]] = {}
+    found: dict[int, tuple[Owner, ...]] = {}
     for pid in filter(str.isdigit, os.listdir(proc)) if wanted else ():
         for inode in (wanted[name] for name in wanted.keys() & set(_open_files(proc / pid))):
             with contextlib.suppress(OSError):
-                name = (proc / pid / "comm").read_text().strip()
-                found.setdefault(inode, []).append(f"{name} (pid {pid})")
-    return {inode: ", ".join(names) for inode, names in found.items()}
+                owner = Owner(int(pid), (proc / pid / "comm").read_text().strip())
+                found[inode] = (*found.get(inode, ()), owner)
+    return found
+
+
+def family_of(pid: int, proc: Path = Path("/proc")) -> set[int]:
+    """Return ``pid`` and the processes that it and its children have started."""
+    parents: dict[int, int] = {}
+    for entry in filter(str.isdigit, os.listdir(proc)):
+        with contextlib.suppress(OSError):
+            # The name before it is in parentheses and may hold any character.
+            fields = (proc / entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry)] = int(fields[1])
+    family = {pid}
+    while more := {one for one, parent in parents.items() if parent in family} - family:
+        family |= more
+    return family
 
 
 def _open_files(process: Path) -> Iterator[str]:

@@ -29,7 +29,9 @@ __all__ = [
     "BOOT_FILE_ONLY",
     "HTTP_CLASS",
     "OPT_IPXE",
+    "OPT_PROBE",
     "OPT_UNDI",
+    "PROBE_MARK",
     "PXE_CLASS",
     "BootServer",
     "ClientArch",
@@ -44,7 +46,10 @@ __all__ = [
 
 OPT_UNDI: Final = 94
 OPT_IPXE: Final = 175
+OPT_PROBE: Final = 224  # site-specific (RFC 3942)
 PXE_CLASS: Final = b"PXEClient"
+PROBE_MARK: Final = b"bootserve-probe"
+"""In option 224: the packet is a probe's, which looks and must leave no trace."""
 HTTP_CLASS: Final = b"HTTPClient"
 
 _DISCOVERY_CONTROL: Final = 6
@@ -127,7 +132,8 @@ class PxeClient:
     rule); ``uuid`` option 97 as the machine's labels and dmidecode write it, empty
     when absent or all zero; ``undi`` the version in
     option 94 (``3.16``), empty when absent; ``features`` is None when there is no option 175;
-    ``boot_item`` is the value of 43.71, empty when absent.
+    ``boot_item`` is the value of 43.71, empty when absent;
+    ``is_probe`` says that it is nobody who boots: a probe, marked by option 224.
     """
 
     mac: Mac
@@ -139,6 +145,7 @@ class PxeClient:
     undi: str = ""
     features: IpxeFeatures | None = None
     boot_item: bytes = b""
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,7 @@ def classify(packet: DhcpPacket) -> PxeClient | NotBootClient:
             _undi(options.get(OPT_UNDI, b"")),
             _ipxe_features(options[OPT_IPXE]) if OPT_IPXE in options else None,
             _boot_item(options[OPT_VENDOR]) if OPT_VENDOR in options else b"",
+            OPT_PROBE in options and options[OPT_PROBE] == PROBE_MARK,
         )
     except PacketError as error:
         return NotBootClient(str(error))

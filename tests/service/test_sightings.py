@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_under_register_a_stranger_is_journaled_with_what_it_told(tmp_path: Path
     assert isinstance(record, DiscoveredRecord)
     assert (record.mac, record.arch) == (STRANGER, "efi-x64")
     assert record.vendor_class == "PXEClient:Arch:00007"
+
+
+def test_a_probe_leaves_no_trace(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, register=True)
+    for mac, node_name in ((MAC, "n1"), (STRANGER, "")):
+        probe = replace(client(mac), is_probe=True)
+        for kind in ("offer nbp", "ignored"):
+            scene.sightings.dhcp(DhcpEvent(kind, 67, client=probe, node=node_name))
+    assert (scene.lines, scene.journal.sequence) == ([], 0)
 
 
 def test_tftp(scene: Scene) -> None:

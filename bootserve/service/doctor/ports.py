@@ -7,7 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bootserve.core.nft_rules import Fate, Incoming, judge_ruleset
 from bootserve.model.finding import Finding
 from bootserve.service.doctor.checkup import Checkup, error, ok, warning
-from bootserve.service.sockets import BoundSocket, bound_sockets, owners
+from bootserve.service.sockets import BoundSocket, Owner, bound_sockets, family_of, owners
 
 __all__ = ["check_firewall", "check_ports"]
 
@@ -52,19 +52,24 @@ def _ports(checkup: Checkup) -> Iterator[_Port]:
 def check_ports(checkup: Checkup) -> Iterator[Finding]:
     """Look who has the ports: the server that runs, nobody, or somebody else."""
     sockets = bound_sockets()
-    names = owners(sockets)
+    holders = owners(sockets)
+    family = family_of(checkup.server.pid) if checkup.server.pid else set()
     for port in _ports(checkup):
         there = [one for one in sockets if _overlaps(one, port)]
-        who = ", ".join(
-            dict.fromkeys(names.get(one.inode, "another user's process") for one in there)
-        )
-        if checkup.server.runs:
-            yield _of_running(port, who, checkup.server.pid)
+        held = {owner: None for one in there for owner in holders.get(one.inode, ())}
+        unseen = any(one.inode not in holders for one in there)
+        if family:
+            yield _of_running(port, list(held), family, unseen=unseen)
         elif not there or (port.interface and _may_bind(port)):
             yield ok("ports", f"{port} is free")
         else:
+            who = _listed(held) or "another user's process"
             stop = f"Stop it, or give bootserve another port ({_setting(port)})."
             yield error("ports", f"{port} is taken by {who}", stop)
+
+
+def _listed(held: Iterable[Owner]) -> str:
+    return ", ".join(map(str, held))
 
 
 def _overlaps(one: BoundSocket, port: _Port) -> bool:
@@ -73,10 +78,14 @@ def _overlaps(one: BoundSocket, port: _Port) -> bool:
     return one.is_any or not port.address or one.address == port.address
 
 
-def _of_running(port: _Port, who: str, pid: int | None) -> Finding:
-    if f"(pid {pid})" in who or (who and "another user's" in who):
-        return ok("ports", f"{port} is open: {who}")
-    found = f"{port} is not open in the running server" + (f"; {who} has it" if who else "")
+def _of_running(port: _Port, held: list[Owner], family: set[int], *, unseen: bool) -> Finding:
+    ours = [one for one in held if one.pid in family]
+    if ours:
+        return ok("ports", f"{port} is open: {_listed(ours)}")
+    if unseen:  # as another user than root, whose socket it is cannot be told
+        return ok("ports", f"{port} is open")
+    found = f"{port} is not open in the running server"
+    found += f"; {_listed(held)} has it" if held else ""
     return error("ports", found, "See the server's log, and restart it.")
 
 

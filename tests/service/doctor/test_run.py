@@ -47,7 +47,8 @@ def test_all_is_well_while_a_server_runs(serving: tuple[Doctor, BootServer]) -> 
     assert f"pid {pid} runs bootserve" in said
     for port in ("UDP 67 (DHCP)", "UDP 69 (TFTP)", "UDP 4011", "TCP 8080", "TCP 8081"):
         assert f"{port}" in said
-    assert said.count(f"is open: bootserve (pid {pid})") == 5
+    assert said.count("is open: ") == 5
+    assert said.count(f"(pid {pid})") >= 4  # TFTP has a process of its own
     doctor.finds("clock", "before revision 3 was made", clock=lambda: 1_750_000_000.0)
 
 
