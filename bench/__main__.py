@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from vm_harness.errors import HarnessError
@@ -25,6 +26,8 @@ from bench.servers import Servers
 __all__ = ["main", "select"]
 
 ROUNDS = 5
+_IDLE = 0.5
+"""A load average above this is other work, or a run that has just ended."""
 
 
 def select(wanted: str) -> list[Line]:
@@ -106,7 +109,7 @@ def _bench(given: argparse.Namespace, console: Console) -> int:
     rounds = 1 if given.quick else given.rounds
     if rounds < 1:
         raise HarnessError("--rounds is at least 1")
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     with Servers() as servers:
         run = Run(servers, console, rounds=rounds, scale=1 / 3 if given.quick else 1.0)
         found = run.measure(lines)
@@ -116,9 +119,17 @@ def _bench(given: argparse.Namespace, console: Console) -> int:
     title = f"Medians of {rounds} rounds" + ("" if full else " (FEWER THAN ASKED FOR: a glimpse)")
     print_table(verdicts, title, console)
     print_ceilings(ceilings, console)
+    if load > _IDLE:
+        console.print(f"The machine was busy (load {load:.1f} at the start): rates are too low.")
     seconds = round(time.monotonic() - began)
-    about = {"rounds": rounds, "quick": given.quick, "full": full, "seconds": seconds}
-    write_results(given.output, verdicts, ceilings, {**about, "cores": os.cpu_count()})
+    about: dict[str, Any] = {
+        "rounds": rounds,
+        "quick": given.quick,
+        "full": full,
+        "seconds": seconds,
+    }
+    about |= {"cores": os.cpu_count(), "load": load}
+    write_results(given.output, verdicts, ceilings, about)
     console.print(f"{seconds // 60} min {seconds % 60} s; {given.output}")
     return 0 if all(one.met for one in verdicts) else 1
 

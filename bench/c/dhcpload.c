@@ -1,11 +1,10 @@
 /* PXE DISCOVERs of UEFI firmware from N MACs, WINDOW of them outstanding; an OFFER counts when its
    xid, MAC, message type and vendor class are right.
 
-   dhcpload nodes=100 [interface=eth1] [window=100] [seconds=3]
-   Prints JSON: offers within SECONDS, those lost (no answer in a second), wrong ones. */
+   dhcpload nodes=100 [interface=eth1] [window=100] [seconds=3] [patience=1]
+   Prints JSON: offers within SECONDS, those lost (no answer in PATIENCE seconds), wrong ones. */
 #include "frames.h"
 
-#define PATIENCE 1.0
 #define DISCOVER 320
 
 struct question {
@@ -20,6 +19,7 @@ static unsigned window, nodes;
 static uint8_t template[DISCOVER];
 static uint64_t offers, lost, wrong, stray, seed = 88172645463325252ull;
 static uint32_t last_xid;
+static double patience;
 static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
 
 static uint32_t any(uint32_t below)
@@ -113,7 +113,7 @@ static int answered(const struct datagram *d)
 static void sweep(double now)
 {
     for (unsigned slot = 0; slot < window; slot++)
-        if (asked[slot].asked && now - asked[slot].asked > PATIENCE) {
+        if (asked[slot].asked && now - asked[slot].asked > patience) {
             lost++;
             ask(slot, now);
         }
@@ -125,6 +125,7 @@ int main(int argc, char **argv)
     all_arguments = argv;
     nodes = number_arg("nodes", 0);
     window = number_arg("window", "100");
+    patience = number_arg("patience", "1");
     if (window > 4096 || !window || !nodes)
         die("window is 1 to 4096, nodes at least 1");
     asked = need(calloc(window, sizeof *asked));
