@@ -158,6 +158,7 @@ def _details(out: Output, node: NodeShown) -> None:
         ("NBP", node.nbp),
         ("Pinned NBP", nbps_text(node.nbps)),
         ("Offer shape", "" if node.shape is ShapeSetting.AUTO else node.shape),
+        ("Last iPXE", node.ipxe),
         ("Labels", "\n".join(f"{key}={value}" for key, value in node.labels.items())),
         ("Once", f"{once.once_text(node.once)}, set by {node.once.set_by}" if node.once else ""),
         ("Next boot", f"{next_boot(node)}: {node.reason}"),

@@ -14,6 +14,7 @@ from bootserve.cli.explaining import render_explanation
 from bootserve.cli.options import NodeArg
 from bootserve.cli.output import Output, clean, local_time
 from bootserve.cli.session import Session
+from bootserve.cli.timeline import show_timeline
 from bootserve.servers.admin.schemas_seen import BootList, BootOut, ExplainOut, ScrubOut, StatusOut
 
 __all__ = ["add_commands", "render_phases", "render_status"]
@@ -31,7 +32,11 @@ def add_commands(app: typer.Typer) -> None:
     """Add ``status``, ``boots``, ``explain``, ``scrub`` and ``reload`` to ``app``."""
     command(app, "status", "bootserve status", panel=PANEL)(status)
     command(
-        app, "boots", "bootserve boots r12-n01 --limit 5", "bootserve boots --phases", panel=PANEL
+        app,
+        "boots",
+        "bootserve boots r12-n01 --limit 5",
+        "bootserve boots r12-n01 --timeline",
+        panel=PANEL,
     )(boots)
     command(
         app,
@@ -98,6 +103,12 @@ def boots(
     phases: Annotated[
         bool, typer.Option("--phases", help="Show when each phase was seen, in seconds.")
     ] = False,
+    timeline: Annotated[
+        bool,
+        typer.Option(
+            "--timeline", help="Show each boot from its first DHCP message on, phase by phase."
+        ),
+    ] = False,
 ) -> None:
     """List boots: what ran where, and when."""
     query: dict[str, str | int] = {"limit": limit}
@@ -106,6 +117,9 @@ def boots(
     if before is not None:
         query["before"] = before
     reply = session.call("GET", "/boots", BootList, query=query)
+    if timeline:
+        show_timeline(session, reply.value)
+        return
     session.show(reply, render_phases if phases else _boots)
 
 

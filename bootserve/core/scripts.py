@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, TemplateSyntaxError
 
 from bootserve.core.forms import MARKS, Form, only_prints
+from bootserve.core.ipxe import UNKNOWN_IPXE, Ipxe
 from bootserve.core.jitter import jittered, scaled, spread_of
 from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan, Snapshot, machine_id
@@ -39,11 +40,12 @@ BOOT_NAMES = frozenset({"node", "boot_id", "cmdline", "script_url"})
 
 @dataclass(frozen=True, slots=True)
 class BootLine:
-    """What ties a script to one boot: its id, the NIC that asked and the server it asked."""
+    """What ties a script to one boot: its id, the NIC and iPXE that asked, the server it asked."""
 
     boot_id: str
     mac: Mac
     http_base: str
+    ipxe: Ipxe = UNKNOWN_IPXE
 
 
 class _Who(NamedTuple):
@@ -56,7 +58,7 @@ class _Who(NamedTuple):
     machine_id: str
 
 
-_FormKey = tuple[str, int, int, str, tuple[int, ...], bool]
+_FormKey = tuple[str, int, int, str, tuple[int, ...], bool, Ipxe]
 
 
 def script_url(http_base: str, mac: Mac) -> str:
@@ -116,6 +118,7 @@ class ScriptRenderer:
                 "initrd_url": f"{base}/artifacts/sha256/{'0' * 64}",
                 "cmdline": "quiet",
                 "pauses": [1] * ATTEMPTS,
+                "ipxe": UNKNOWN_IPXE,
                 "script_url": script_url(base, line.mac),
             },
             "discovery": {
@@ -128,6 +131,7 @@ class ScriptRenderer:
         held = {
             "node": "n1",
             "reason": "a reason",
+            "ipxe": UNKNOWN_IPXE,
             "pause": HOLD_SECONDS,
             "script_url": script_url(base, line.mac),
         }
@@ -165,7 +169,7 @@ class ScriptRenderer:
         )
         pauses = _pauses(line.mac)
         if not self._formable:
-            return self._boot(snapshot, generation, line.http_base, who, pauses)
+            return self._boot(snapshot, generation, line, who, pauses)
         key = (
             generation.digest,
             generation.ref.number,
@@ -173,13 +177,14 @@ class ScriptRenderer:
             line.http_base,
             pauses,
             bool(plan.kernel_args),
+            line.ipxe,
         )
         form = self._forms.get(key)
         if form is None:
             marked = _Who(*MARKS)
             if not plan.kernel_args:
                 marked = marked._replace(kernel_args="")
-            form = Form(self._boot(snapshot, generation, line.http_base, marked, pauses))
+            form = Form(self._boot(snapshot, generation, line, marked, pauses))
             if len(self._forms) >= MAX_FORMS:
                 self._forms.clear()
             self._forms[key] = form
@@ -189,12 +194,12 @@ class ScriptRenderer:
         self,
         snapshot: Snapshot,
         generation: Generation,
-        http_base: str,
+        line: BootLine,
         who: _Who,
         pauses: tuple[int, ...],
     ) -> str:
         manifest = generation.manifest
-        artifacts = f"{http_base}/artifacts/sha256/"
+        artifacts = f"{line.http_base}/artifacts/sha256/"
         return self._render(
             "node",
             node=who.node,
@@ -203,9 +208,10 @@ class ScriptRenderer:
             boot_id=who.boot_id,
             kernel_url=artifacts + manifest.artifacts["kernel"].sha256,
             initrd_url=artifacts + manifest.artifacts["initrd"].sha256,
-            cmdline=_kernel_cmdline(who, generation, http_base),
+            cmdline=_kernel_cmdline(who, generation, line.http_base),
             pauses=list(pauses),
-            script_url=script_url(http_base, who.mac),
+            ipxe=line.ipxe,
+            script_url=script_url(line.http_base, who.mac),
         )
 
     def held(self, plan: NodePlan, line: BootLine, reason: str) -> str:
@@ -223,6 +229,7 @@ class ScriptRenderer:
             template,
             node=plan.node.name,
             reason=_console_safe(reason),
+            ipxe=line.ipxe,
             pause=pause or jittered(HOLD_SECONDS, line.mac),
             script_url=script_url(line.http_base, line.mac),
         )

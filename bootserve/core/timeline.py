@@ -11,11 +11,16 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from bootserve.core.early import EarlyPhases
+from bootserve.core.ipxe import UNKNOWN_IPXE, Ipxe, ipxe_of
 from bootserve.model.boot import Boot, Phase, PhaseSeen
+from bootserve.model.names import Mac
+from bootserve.wire.pxe import FirmwareKind, PxeClient
 
 __all__ = ["ActiveBoot", "Timeline"]
 
-EARLY_SECONDS = 180.0
+_BOOTS_AT_ADDRESS = 8
+"""How many boots of one address a fetched artifact is looked for in."""
 
 
 @dataclass(slots=True)
@@ -23,7 +28,7 @@ class ActiveBoot:
     """A boot that may still report: its token's hash, once bound, and the phases seen.
 
     ``artifacts`` maps the digests that this boot fetches to their phase; ``root`` is the sha256 of
-    the root that its script named.
+    the root that its script named; ``previous`` is the id of the boot before it at its address.
     """
 
     boot: Boot
@@ -32,6 +37,7 @@ class ActiveBoot:
     token_hash: str = ""
     phases: set[Phase] = field(default_factory=set)
     reports: int = 0
+    previous: str = ""
 
 
 class Timeline:
@@ -42,55 +48,84 @@ class Timeline:
 
     def __init__(self, *, max_boots: int = 50_000, max_early: int = 10_000) -> None:
         self._max_boots = max_boots
-        self._max_early = max_early
         self._boots: OrderedDict[str, ActiveBoot] = OrderedDict()
         self._by_address: dict[str, str] = {}
-        self._early: OrderedDict[tuple[Phase, str], tuple[float, str]] = OrderedDict()
+        self._early = EarlyPhases(max_early)
+        self._ipxes: OrderedDict[Mac, Ipxe] = OrderedDict()
 
-    def early(self, phase: Phase, key: str, now: float, detail: str) -> None:
-        """Note a phase that comes before the script; ``key`` is a MAC (DHCP) or address (TFTP).
+    def dhcp(self, client: PxeClient, xid: int, now: float, detail: str, *, offer: bool) -> None:
+        """Note an answer to a node's DHCP message: an ``offer``, or an acknowledgement of one."""
+        self._early.dhcp(client, xid, now, detail, offer=offer)
+        if client.kind is FirmwareKind.IPXE:
+            self._ipxes[client.mac] = ipxe_of(client.features)
+            self._ipxes.move_to_end(client.mac)
+            if len(self._ipxes) > self._max_boots:
+                self._ipxes.popitem(last=False)
 
-        Of several the first counts, until it is older than three minutes.
-        """
-        seen = self._early.get((phase, key))
-        if seen is not None and now - seen[0] < EARLY_SECONDS:
-            return
-        self._early[(phase, key)] = (now, detail)
-        self._early.move_to_end((phase, key))
-        while len(self._early) > self._max_early:
-            self._early.popitem(last=False)
+    def loaded(self, phase: Phase, address: str, now: float, detail: str) -> None:
+        """Note that ``address`` has fetched an NBP, by TFTP or HTTP."""
+        self._early.fetched(phase, address, now, detail)
+
+    def ipxe(self, mac: Mac) -> Ipxe:
+        """Return what the iPXE that last ran on ``mac`` said that it can do."""
+        return self._ipxes.get(mac, UNKNOWN_IPXE)
 
     def begin(self, active: ActiveBoot) -> list[PhaseSeen]:
         """Add a boot just minted; return the phases that led to it, oldest first."""
         boot = active.boot
-        phases = []
-        for phase, key in ((Phase.DHCP, boot.mac), (Phase.TFTP, boot.address)):
-            seen = self._early.pop((phase, key), None)
-            if seen is not None and 0 <= boot.minted_at - seen[0] < EARLY_SECONDS:
-                phases.append(PhaseSeen(boot.id, phase, seen[0], seen[1]))
-                active.phases.add(phase)
+        steps = self._early.take(boot.mac, boot.address, boot.minted_at)
+        active.phases.update(step.phase for step in steps)
         self.restore([active])
-        return phases
+        return [PhaseSeen(boot.id, step.phase, step.at, step.detail) for step in steps]
 
     def restore(self, boots: Iterable[ActiveBoot]) -> None:
         """Add boots that are known already, the oldest first, as after a restart."""
         for active in boots:
+            held = self._boots.get(active.boot.id)
             self._boots[active.boot.id] = active
-            self._by_address[active.boot.address] = active.boot.id
+            if held is None:
+                self._at_address(active)
+            else:
+                active.previous = held.previous
         while len(self._boots) > self._max_boots:
             boot_id, old = self._boots.popitem(last=False)
             if self._by_address.get(old.boot.address) == boot_id:
                 del self._by_address[old.boot.address]
 
+    def _at_address(self, active: ActiveBoot) -> None:
+        """Put a boot in its place among those of its address, the newest first."""
+        boot, newer = active.boot, None
+        place = self._boots.get(self._by_address.get(boot.address, ""))
+        for _ in range(_BOOTS_AT_ADDRESS):
+            if place is None or place.boot.minted_at <= boot.minted_at:
+                break
+            newer, place = place, self._boots.get(place.previous)
+        active.previous = place.boot.id if place else ""
+        if newer is None:
+            self._by_address[boot.address] = boot.id
+        else:
+            newer.previous = boot.id
+
     def get(self, boot_id: str) -> ActiveBoot | None:
         """Return the boot with this id, if it is held."""
         return self._boots.get(boot_id)
 
-    def fetched(self, address: str, digest: str, now: float) -> PhaseSeen | None:
-        """Return the phase that a whole artifact fetched from ``address`` is, the first time."""
+    def fetched(self, address: str, digest: str, began: float, now: float) -> PhaseSeen | None:
+        """Return the phase that a whole artifact fetched from ``address`` is, the first time.
+
+        It belongs to the newest boot at the address that fetches it and whose script had been
+        served when the fetch ``began``: of a machine that starts over, what the old boot was still
+        fetching is not the new one's.
+        """
         active = self._boots.get(self._by_address.get(address, ""))
-        phase = active.artifacts.get(digest) if active is not None else None
-        if active is None or phase is None or phase in active.phases:
-            return None
-        active.phases.add(phase)
-        return PhaseSeen(active.boot.id, phase, now)
+        for _ in range(_BOOTS_AT_ADDRESS):
+            if active is None:
+                return None
+            phase = active.artifacts.get(digest)
+            if phase is not None and active.boot.minted_at <= began:
+                if phase in active.phases:
+                    return None
+                active.phases.add(phase)
+                return PhaseSeen(active.boot.id, phase, now)
+            active = self._boots.get(active.previous)
+        return None

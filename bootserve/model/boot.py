@@ -14,12 +14,15 @@ __all__ = ["Boot", "Discovered", "Phase", "PhaseSeen"]
 class Phase(StrEnum):
     """The steps of one boot, in the order in which a healthy boot passes them.
 
-    ``initramfs`` to ``up`` are said by the node itself; the others are seen by the server.
+    ``dhcp`` is the first message of a start, ``tftp`` or ``http`` the NBP, ``ipxe`` iPXE's own
+    DHCP. ``initramfs`` to ``up`` are said by the node itself; the others are seen by the server.
     ``failed`` is a node's own word that this boot came to nothing.
     """
 
     DHCP = "dhcp"
     TFTP = "tftp"
+    HTTP = "http"
+    IPXE = "ipxe"
     SCRIPT = "script"
     KERNEL = "kernel"
     INITRD = "initrd"

@@ -55,13 +55,7 @@ class Sightings:
             if event.node:
                 self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.node and event.kind != "send failed":
-            self._recorder.early(
-                Phase.DHCP,
-                client.mac,
-                f"{event.kind} to {client.kind} {client.arch}",
-                node=event.node,
-                mac=client.mac,
-            )
+            self._recorder.answered(client, event.xid, event.kind, event.node)
         if self._register and self._current.snapshot.plan(client.mac) is None:
             self._recorder.discovered(
                 Discovered(
@@ -81,11 +75,10 @@ class Sightings:
         address = event.client[0]
         if event.kind is TftpEventKind.COMPLETED:
             self._fetched(address, time.time())
-            self._recorder.early(
+            self._recorder.loaded(
                 Phase.TFTP,
                 address,
                 f"{event.filename}, {event.bytes_sent} bytes in {event.seconds:.2f} s",
-                address=address,
             )
         elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
             self._log.info("tftp", address=address, file=event.filename[:100], detail=event.detail)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -67,6 +67,29 @@ _IPXE_EFI: Final = 0x24
 _IPXE_BUS_ID: Final = 0xB1
 _IPXE_VERSION: Final = 0xEB
 
+_IPXE_NAMES: Final[Mapping[int, str]] = {
+    0x11: "iscsi",
+    0x12: "aoe",
+    _IPXE_HTTP: "http",
+    _IPXE_HTTPS: "https",
+    0x15: "tftp",
+    0x16: "ftp",
+    0x17: "dns",
+    0x18: "bzimage",
+    0x19: "multiboot",
+    0x1B: "srp",
+    0x21: "pxe",
+    0x22: "elf",
+    0x23: "comboot",
+    _IPXE_EFI: "efi",
+    0x25: "fcoe",
+    0x26: "vlan",
+    0x27: "menu",
+    0x28: "sdi",
+    0x29: "nfs",
+}
+"""The features of option 175 (iPXE's ``src/include/ipxe/features.h``)."""
+
 _GUID: Final = struct.Struct("<IHH2s6s")
 _NO_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -115,13 +138,17 @@ class FirmwareKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IpxeFeatures:
-    """What an iPXE can do (option 175). ``bus_id`` is the NIC's ``type, vendor, device`` in hex."""
+    """What an iPXE can do (option 175). ``bus_id`` is the NIC's ``type, vendor, device`` in hex.
+
+    ``names`` has every feature that it names, in the order of their numbers.
+    """
 
     http: bool = False
     https: bool = False
     efi: bool = False
     version: str = ""
     bus_id: str = ""
+    names: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +289,7 @@ def _ipxe_features(value: bytes) -> IpxeFeatures:
         efi=_flag(found, _IPXE_EFI),
         version=".".join(map(str, found.get(_IPXE_VERSION, b""))),
         bus_id=found.get(_IPXE_BUS_ID, b"").hex(),
+        names=tuple(name for code, name in _IPXE_NAMES.items() if _flag(found, code)),
     )
 
 

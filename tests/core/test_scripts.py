@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bootserve import resources
+from bootserve.core.ipxe import Ipxe
 from bootserve.core.scripts import TEMPLATES, BootLine, ScriptRenderer, script_url
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import InvalidInput
@@ -71,6 +73,35 @@ echo bootserve: the boot server does not answer, trying again
 goto again
 """
     assert renderer.for_node(found, plan, LINE) == expected
+
+
+@pytest.mark.parametrize(
+    ("ipxe", "told"),
+    [
+        (Ipxe(), False),
+        (Ipxe(known=True, version="1.21.1", bzimage=True), False),
+        (Ipxe(known=True, version="1.21.1", efi=True), False),
+        (Ipxe(known=True, version="1.21.1", https=True), True),
+    ],
+)
+def test_an_ipxe_that_cannot_start_linux_is_told_on_its_console(
+    renderer: ScriptRenderer, ipxe: Ipxe, told: bool
+) -> None:
+    found, plan = planned()
+    text = renderer.for_node(found, plan, replace(LINE, ipxe=ipxe))
+    assert ("this iPXE 1.21.1 says that it cannot start a Linux kernel" in text) is told
+    assert renderer.for_node(found, plan, LINE).count("cannot start") == 0
+
+
+def test_templates_can_use_what_the_ipxe_has_and_nothing_that_is_not_there() -> None:
+    sources = {**SHIPPED, "hold": "#!ipxe\n{{ ipxe.https }} {{ ipxe.version }}\n"}
+    _, plan = planned(pins="")
+    line = replace(LINE, ipxe=Ipxe(known=True, version="1.21.1", https=True))
+    assert ScriptRenderer(sources).held(plan, line, "x") == "#!ipxe\nTrue 1.21.1\n"
+    with pytest.raises(
+        InvalidInput, match=r"hold\.ipxe\.j2, line 2: .*has no attribute 'imgverify'"
+    ):
+        ScriptRenderer({**SHIPPED, "hold": "#!ipxe\n{{ ipxe.imgverify }}\n"})
 
 
 def test_the_pauses_grow_and_differ_between_nodes(renderer: ScriptRenderer) -> None:

@@ -73,7 +73,12 @@ def test_ipxe_is_described_whole() -> None:
         uuid="00112233-4455-6677-8899-aabbccddeeff",
         undi="3.16",
         features=IpxeFeatures(
-            http=True, https=False, efi=True, version="1.0.0", bus_id="011af41000"
+            http=True,
+            https=False,
+            efi=True,
+            version="1.0.0",
+            bus_id="011af41000",
+            names=("http", "efi"),
         ),
         boot_item=b"",
     )
@@ -151,7 +156,8 @@ def test_a_client_without_uuid_undi_or_features_is_one() -> None:
 
 
 def test_features_that_are_switched_off_or_absent_are_off() -> None:
-    assert client(IPXE | {175: b"\x13\1\0\x14\1\1"}).features == IpxeFeatures(https=True)
+    https = IpxeFeatures(https=True, names=("https",))
+    assert client(IPXE | {175: b"\x13\1\0\x14\1\1"}).features == https
     assert client(IPXE | {175: b""}).features == IpxeFeatures()
 
 

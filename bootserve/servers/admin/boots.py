@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bootserve.model.boot import Phase
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Request, Route
 from bootserve.servers.admin.schemas_seen import BootList, BootOut, BootQuery, PhaseOut
@@ -25,6 +26,7 @@ def boot_out(seen: BootHistory) -> BootOut:
         phases=[PhaseOut(phase=p.phase.value, at=p.at, detail=p.detail) for p in seen.phases],
         reported_generation=seen.running,
         reported_root=seen.root,
+        ipxe=next((p.detail for p in seen.phases if p.phase is Phase.IPXE), ""),
     )
 
 

@@ -10,7 +10,7 @@ from bootserve.core.scripts import BootLine
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan
 from bootserve.core.transactions import add_node, remove_node, set_node
-from bootserve.errors import InvalidInput
+from bootserve.errors import InvalidInput, Unavailable
 from bootserve.model.desired import Node
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin.boots import last_boot
@@ -108,7 +108,15 @@ class _Nodes:
             waits=waits_of(self._plane, plan),
             once=once_out(self._plane.guards.once.pending(plan.node.name)),
             nbps=choices_out(self._plane, plan),
+            ipxe=await self._last_ipxe(plan),
         )
+
+    async def _last_ipxe(self, plan: NodePlan) -> str:
+        try:
+            boot = await last_boot(self._plane, plan.node.name)
+        except Unavailable:  # what the node is can be shown without what it did
+            return ""
+        return boot.ipxe if boot else ""
 
     async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
         body = call.body

@@ -55,12 +55,14 @@ class OnceList(Answer):
 class NodeShown(NodeOut):
     """A node, what it waits for and the NBPs pinned for it.
 
-    ``waits`` says why one in a loop gets nothing now.
+    ``waits`` says why one in a loop gets nothing now; ``ipxe`` is the version and features that the
+    iPXE of its last boot said it has.
     """
 
     waits: str = ""
     once: OnceOut | None = None
     nbps: list[NbpChoiceOut] = []
+    ipxe: str = ""
 
 
 class ReleaseOut(Answer):

@@ -114,7 +114,11 @@ class PhaseOut(Answer):
 
 
 class BootOut(Answer):
-    """A boot and its phases. ``root`` is the root digest that the node itself reported."""
+    """A boot and its phases.
+
+    ``reported_root`` is the root digest that the node itself reported; ``ipxe`` the version and
+    features that its iPXE said it has, empty when it was not heard.
+    """
 
     id: str
     node: str
@@ -127,6 +131,7 @@ class BootOut(Answer):
     phases: list[PhaseOut]
     reported_generation: str = ""
     reported_root: str = ""
+    ipxe: str = ""
 
 
 class BootQuery(Query):

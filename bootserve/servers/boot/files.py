@@ -13,6 +13,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from bootserve.errors import InvalidInput, NotFound
+from bootserve.model.boot import Phase
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.store.artifacts import ArtifactStore
 
@@ -115,33 +116,32 @@ def routes(
         if path is None:
             raise NotFound("there is no NBP of that name")
         status = path.stat()
-        # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
-        response, _ = await send_file(
-            request,
-            path,
-            etag=f"{status.st_mtime_ns:x}-{status.st_size:x}",
-            content_type="application/efi",
-            cache="no-cache",
-        )
-        return response
+        etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+        return await _send_nbp(request, path, etag, "no-cache", recorder)
+
+    async def added_nbp(request: web.Request) -> web.StreamResponse:
+        digest = request.match_info["hex"]
+        path = find_nbp(digest, request.match_info["name"])
+        cache = f"public, max-age={YEAR}, immutable"
+        return await _send_nbp(request, path, digest, cache, recorder)
 
     return [
         web.get("/artifacts/sha256/{hex}", artifact),
         web.get("/nbp/{name}", nbp),
-        _added_nbp(find_nbp),
+        web.get("/nbp/sha256/{hex}/{name}", added_nbp),
     ]
 
 
-def _added_nbp(find_nbp: Callable[[str, str], Path]) -> web.RouteDef:
-    async def added_nbp(request: web.Request) -> web.StreamResponse:
-        digest = request.match_info["hex"]
-        response, _ = await send_file(
-            request,
-            find_nbp(digest, request.match_info["name"]),
-            etag=digest,
-            content_type="application/efi",
-            cache=f"public, max-age={YEAR}, immutable",
-        )
-        return response
-
-    return web.get("/nbp/sha256/{hex}/{name}", added_nbp)
+async def _send_nbp(
+    request: web.Request, path: Path, etag: str, cache: str, recorder: Recorder
+) -> web.StreamResponse:
+    began = time.monotonic()
+    # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
+    response, to_the_end = await send_file(
+        request, path, etag=etag, content_type="application/efi", cache=cache
+    )
+    if to_the_end:
+        seconds = time.monotonic() - began
+        detail = f"{request.match_info['name']}, {response.content_length} bytes in {seconds:.2f} s"
+        recorder.loaded(Phase.HTTP, request.remote or "", detail)
+    return response

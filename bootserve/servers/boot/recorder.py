@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from bootserve.core.discovery import DiscoveryFilter
+from bootserve.core.ipxe import Ipxe
 from bootserve.core.loops import Waiting
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
@@ -24,6 +25,7 @@ from bootserve.store.records import (
     TokenRecord,
     first_line,
 )
+from bootserve.wire.pxe import PxeClient
 
 __all__ = ["LogScripts", "Recorder"]
 
@@ -125,15 +127,28 @@ class Recorder:
                 "loop", node=node, mac=mac, detail=waiting.reason, seconds=waiting.seconds
             )
 
-    def early(self, phase: Phase, key: str, detail: str, **fields: Any) -> None:
-        """Note a phase that has no boot yet; ``fields`` go to its log line."""
-        self._timeline.early(phase, key, time.time(), detail)
+    def answered(self, client: PxeClient, xid: int, kind: str, node: str) -> None:
+        """Record an answer of ``kind`` (``offer nbp``, …) to a node's DHCP message."""
+        detail = f"{kind} to {client.kind} {client.arch}"
+        offer = kind.startswith("offer")
+        self._timeline.dhcp(client, xid, time.time(), detail, offer=offer)
+        self.counts[Phase.DHCP] += 1
+        self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=client.mac)
+
+    def loaded(self, phase: Phase, address: str, detail: str) -> None:
+        """Record that ``address`` has fetched an NBP."""
+        self._timeline.loaded(phase, address, time.time(), detail)
         self.counts[phase] += 1
-        self._log.info(phase.value, detail=detail, **fields)
+        self._log.info(phase.value, detail=detail, address=address)
+
+    def ipxe(self, mac: Mac) -> Ipxe:
+        """Return what the iPXE that last ran on ``mac`` said that it can do."""
+        return self._timeline.ipxe(mac)
 
     def fetched(self, address: str, digest: str, seconds: float) -> None:
         """Record that ``address`` has fetched the whole artifact ``digest``."""
-        seen = self._timeline.fetched(address, digest, time.time())
+        now = time.time()
+        seen = self._timeline.fetched(address, digest, now - seconds, now)
         if seen is None:
             return
         active = self._timeline.get(seen.boot_id)

@@ -126,7 +126,8 @@ class ScriptDesk:
         return text
 
     def _line(self, mac: Mac, boot: Boot | None = None) -> BootLine:
-        return BootLine(boot.id if boot else "preview", mac, self._http_base)
+        ipxe = self._recorder.ipxe(mac)
+        return BootLine(boot.id if boot else "preview", mac, self._http_base, ipxe)
 
     def _boot(
         self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
@@ -167,7 +168,7 @@ class ScriptDesk:
         if self._guards.concern(plan, mac, generation, address, now):
             return False
         boot = _new_boot(snapshot, plan, generation, mac, address)
-        line = BootLine(boot.id, mac, self._http_base)
+        line = self._line(mac, boot)
         text = self._current.scripts.boot(snapshot, plan, generation, line)
         self._guards.minted(boot, now)
         self._recorder.minted_soon(boot, generation, reply, text)

@@ -1,0 +1,99 @@
+"""What is seen of a boot before its script is served, when it has no id yet.
+
+DHCP is known by MAC, a fetched NBP by address. A machine that starts over, in the middle of a boot
+or while another of its NICs boots, begins another trace, so that no boot is given what belongs to
+the one before it. Everything is bounded; ``now`` is seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from bootserve.core.ipxe import describe
+from bootserve.model.boot import Phase
+from bootserve.model.names import Mac
+from bootserve.wire.pxe import FirmwareKind, IpxeFeatures, PxeClient
+
+__all__ = ["EarlyPhases", "Step"]
+
+EARLY_SECONDS = 180.0
+REPEAT_SECONDS = 45.0
+"""A client repeats a DISCOVER with the same xid for so long: EDK2's longest window is 32 s."""
+_FETCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A phase that came before the script."""
+
+    phase: Phase
+    at: float
+    detail: str
+
+
+@dataclass(slots=True)
+class _Trace:
+    """The DHCP of one start of a machine: its first message, and iPXE's own."""
+
+    xid: int
+    last: float
+    first: Step
+    from_firmware: bool
+    ipxe: Step | None = None
+
+    def is_over(self, kind: FirmwareKind, xid: int, now: float) -> bool:
+        """Whether a DISCOVER of ``kind`` with ``xid`` begins another start of the machine."""
+        if now - self.last >= EARLY_SECONDS:
+            return True
+        repeated = xid == self.xid and now - self.last < REPEAT_SECONDS
+        if kind is not FirmwareKind.IPXE:
+            return self.ipxe is not None or not repeated
+        return self.ipxe is not None and not self.from_firmware and not repeated
+
+
+@dataclass(slots=True)
+class EarlyPhases:
+    """At most ``limit`` traces and as many addresses; the oldest go first."""
+
+    limit: int = 10_000
+    _traces: OrderedDict[Mac, _Trace] = field(default_factory=OrderedDict)
+    _fetches: OrderedDict[str, deque[Step]] = field(default_factory=OrderedDict)
+
+    def dhcp(self, client: PxeClient, xid: int, now: float, detail: str, *, offer: bool) -> None:
+        """Note an answer to ``client``: an ``offer``, or an acknowledgement of one."""
+        mac, ipxe = client.mac, client.kind is FirmwareKind.IPXE
+        trace = self._traces.get(mac)
+        if trace is None or (offer and trace.is_over(client.kind, xid, now)):
+            first = Step(Phase.DHCP, now, detail)
+            trace = self._traces[mac] = _Trace(xid, now, first, from_firmware=not ipxe)
+            self._traces.move_to_end(mac)
+            if len(self._traces) > self.limit:
+                self._traces.popitem(last=False)
+        if ipxe and trace.ipxe is None:
+            trace.ipxe = Step(Phase.IPXE, now, describe(client.features or IpxeFeatures()))
+        if offer:
+            trace.xid, trace.last = xid, now
+
+    def fetched(self, phase: Phase, address: str, now: float, detail: str) -> None:
+        """Note that ``address`` has fetched an NBP."""
+        known = self._fetches.get(address)
+        if known is None:
+            known = self._fetches[address] = deque(maxlen=_FETCHES)
+        self._fetches.move_to_end(address)
+        known.append(Step(phase, now, detail))
+        if len(self._fetches) > self.limit:
+            self._fetches.popitem(last=False)
+
+    def take(self, mac: Mac, address: str, now: float) -> list[Step]:
+        """Return, the oldest first, and forget what led to a script served at ``now``."""
+        trace = self._traces.pop(mac, None)
+        if trace is not None and not 0 <= now - trace.last < EARLY_SECONDS:
+            trace = None
+        begun = trace.first.at if trace else now - EARLY_SECONDS
+        steps = [trace.first] if trace else []
+        fetches = self._fetches.pop(address, ())
+        steps.extend([step for step in fetches if begun <= step.at <= now][:1])
+        if trace is not None and trace.ipxe is not None:
+            steps.append(trace.ipxe)
+        return sorted(steps, key=lambda step: step.at)
