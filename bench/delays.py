@@ -47,19 +47,26 @@ def _cold(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bulk(server: Server, servers: Servers) -> Iterator[None]:
-    """Have 200 clients fetch the NBP and eight an artifact, as fast as they can."""
+def _bulk(server: Server, servers: Servers) -> Iterator[Figures]:
+    """Have 200 clients fetch the NBP and eight an artifact; what they got is filled in at the end.
+
+    As fast as they can: so the server is as busy as it can be made.
+    """
     transfers = {"name": NBP, "file": servers.nbp, "clients": 200, "seconds": 600}
     path = f"/artifacts/sha256/{servers.artifact.name}"
     files = {"mode": "fetch", "path": path, "bytes": ARTIFACT_BYTES, "conns": 8, "count": 0}
-    where = servers.folder / "bulk.json"
-    background = server.pair.background
+    background, folder, got = server.pair.background, servers.folder, dict[str, float]()
     with (
-        background("tftpload", where, before=GENERATOR, **transfers),
-        background("httpload", where, before=GENERATOR, address="10.99.0.200", **files),
+        background("tftpload", folder / "transfers", before=GENERATOR, **transfers) as tftp,
+        background(
+            "httpload", folder / "files", before=GENERATOR, address="10.99.0.200", **files
+        ) as http,
     ):
         time.sleep(_WARM)
-        yield
+        yield got
+    got["TFTP MB/s"] = float(tftp["in_time"]) / float(tftp["elapsed"]) / 1e6
+    got["artifact MB/s"] = float(http["received"]) / float(http["seconds"]) / 1e6
+    got["failed"] = float(tftp["failed"]) + float(http["failed"])
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,12 @@ class Latency:
         server = servers.get(self.server)
         artifact = servers.artifact
         pin(server.namespace, CORES)
+        bulk: Figures = {}
         with contextlib.ExitStack() as stack:
             if case == "cold":
                 stack.enter_context(_cold(artifact))
             if case != "alone":
-                stack.enter_context(_bulk(server, servers))
+                bulk = stack.enter_context(_bulk(server, servers))
             said = server.pair.drive(
                 "httpload",
                 before=PUNCTUAL,
@@ -90,8 +98,9 @@ class Latency:
                 seconds=seconds,
                 expect="bootserve.boot=",
             )
+        failed = float(said["failed"]) + bulk.pop("failed", 0)
         share = {f"{name} ms": float(said[name]) * 1e3 for name in ("p50", "p99", "p999", "max")}
-        return {**share, "scripts": float(said["answers"]), "failed": float(said["failed"])}
+        return {**share, "scripts": float(said["answers"]), "failed": failed, **bulk}
 
 
 def _commit(server: Server) -> float:
@@ -114,18 +123,15 @@ class Gap:
         """Return the longest time without a reply in milliseconds; ``seconds`` is the lead."""
         server = servers.get(self.server)
         pin(server.namespace, CORES)
-        where = servers.folder / "gap.json"
+        where = servers.folder / "gap"
         load = {"mode": "open", "path": SCRIPT_PATH, "rate": COMMIT_RATE, "conns": 64}
         more = {"seconds": 600, "nodes": int(self.server.split()[1]), "expect": "bootserve.boot="}
         took = 0.0
-        with server.pair.background("httpload", where, before=PUNCTUAL, **load, **more) as process:
+        with server.pair.background("httpload", where, before=PUNCTUAL, **load, **more) as said:
             time.sleep(seconds)
             if case == "commit":
                 took = _commit(server)
             time.sleep(seconds)
-            process.terminate()
-            process.wait(30)
-        said = json.loads(where.read_text())
         return {
             "gap ms": float(said["longest_gap"]) * 1e3,
             "p99 ms": float(said["p99"]) * 1e3,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,10 +51,3 @@ def parse(name: str, said: str) -> dict[str, float | str]:
     if not isinstance(found, dict):
         raise HarnessError(f"{name} printed no figures: {said[-200:]!r}")
     return found
-
-
-def finish(name: str, process: subprocess.Popen[bytes], output: Path) -> dict[str, float | str]:
-    """End a generator that runs in the background and return its figures; raises HarnessError."""
-    process.terminate()
-    process.wait(30)
-    return parse(name, output.read_text())

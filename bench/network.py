@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from vm_harness.errors import HarnessError
 from vm_harness.net import Namespace, end_processes, list_namespaces
 
 from bench.native import arguments, parse
@@ -73,16 +73,23 @@ class Pair:
     @contextlib.contextmanager
     def background(
         self, name: str, output: Path, /, *, before: list[str], **values: object
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a generator during the block; what it prints goes to ``output``."""
+    ) -> Iterator[Figures]:
+        """Run a generator during the block; afterwards what is yielded holds what it printed.
+
+        Its output goes to ``output``. Raises HarnessError when it ended before the block did.
+        """
         argv = [*before, *arguments(name, {**self._server(name), **values})]
+        said: Figures = {}
         with output.open("wb") as log:
             process = self.client.spawn(argv, log=log)
         try:
-            yield process
+            yield said
+            if process.poll() is not None:
+                raise HarnessError(f"{name} ended too early: {output.read_text()[-300:]}")
         finally:
             process.terminate()
             process.wait(30)
+        said |= parse(name, output.read_text())
 
     def _server(self, name: str) -> dict[str, object]:
         return {"server-mac": self.server_mac} if name == "tftpload" else {}

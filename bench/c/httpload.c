@@ -9,7 +9,8 @@
    FORMAT's %s is the MAC of a node: all nodes in turn, and never one node from one address twice
    in a row, so that each script is a new boot. An answer counts when its status is 200, it is as
    long as it says and EXPECT is in it. Latencies of mode=open run from when a request was due, so
-   that a server that stalls is not spared the requests that it held up. SIGTERM ends it early. Prints JSON. */
+   that a server that stalls is not spared the requests that it held up. SIGTERM ends it early. Prints JSON;
+   "bytes" are those of whole answers, "received" those of files, also of parts. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -37,7 +38,7 @@ struct connection {
 static struct connection *all;
 static struct series latency;
 static unsigned count, nodes, fetches;
-static uint64_t answers, failed, bytes, expected_bytes;
+static uint64_t answers, failed, bytes, received, expected_bytes;
 static int epoll, server_port, fetching;
 static uint32_t server, first_address;
 static const char *path, *expect, *server_name;
@@ -163,6 +164,7 @@ static void discard(struct connection *c, double now)
             return;
         }
         c->left -= got;
+        received += got;
         if (!c->left)
             answered(c, now);
     }
@@ -198,6 +200,7 @@ static void readable(struct connection *c, double now)
     if (fetching && came < c->body) {
         c->in_body = 1;
         c->left = c->body - came;
+        received += came;
         discard(c, now);
     } else if (came > c->body) {
         note("more than was asked for");
@@ -277,9 +280,9 @@ static void report(double cpu)
     double elapsed = now_seconds() - started, share[] = {0.5, 0.9, 0.99, 0.999, 1};
     static const char *name[] = {"p50", "p90", "p99", "p999", "max"};
     series_sort(&latency);
-    printf("{\"answers\": %lu, \"failed\": %lu, \"bytes\": %lu, \"seconds\": %.6f, \"cpu\": %.4f, "
-           "\"longest_gap\": %.6f, \"gap_at\": %.6f, ",
-           answers, failed, bytes, elapsed, cpu, longest_gap, gap_at);
+    printf("{\"answers\": %lu, \"failed\": %lu, \"bytes\": %lu, \"received\": %lu, \"seconds\": %.6f, "
+           "\"cpu\": %.4f, \"longest_gap\": %.6f, \"gap_at\": %.6f, ",
+           answers, failed, bytes, received, elapsed, cpu, longest_gap, gap_at);
     for (int i = 0; i < 5; i++)
         printf("\"%s\": %.6f, ", name[i], series_at(&latency, share[i]));
     printf("\"error\": \"%s\"}\n", error);

@@ -43,6 +43,7 @@ static unsigned count, want_blksize, want_window;
 static const char *name;
 static double deadline, resend_after, grace;
 static int patience;
+static uint16_t first_port;
 
 static void transmit(struct client *c, unsigned length)
 {
@@ -76,7 +77,7 @@ static void acknowledge(struct client *c)
 
 static void begin(struct client *c, double now)
 {
-    uint16_t port = c->port >= 60000 || !c->port ? 2048 : c->port + 1;
+    uint16_t port = c->port >= 60000 ? 2048 : (c->port ? c->port : first_port) + 1;
     *c = (struct client){.state = ASKED, .port = port, .blksize = 512, .windowsize = 1};
     c->began = c->heard = now;
     ask(c);
@@ -163,6 +164,10 @@ static void packet(struct client *c, const uint8_t *p, unsigned length, double n
         c->state = READING, c->heard = now;
         acknowledge(c);
     } else if (opcode == 3) {
+        if (c->state == ASKED && (p[2] || p[3] != 1)) {
+            seen.stray++;  /* of a transfer that this port had before */
+            return;
+        }
         c->state = READING;
         data(c, p, length, now);
     }
@@ -257,6 +262,8 @@ int main(int argc, char **argv)
     count = number_arg("clients", "1");
     want_blksize = number_arg("blksize", "1428");
     want_window = number_arg("windowsize", "1");
+    /* not the ports of the last run, whose transfers the server may still be at */
+    first_port = 2048 + (uint64_t)(now_seconds() * 997) % 50000;
     resend_after = number_arg("resend", "1");
     patience = number_arg("patience", "10");
     grace = number_arg("grace", "45");
