@@ -32,7 +32,7 @@ def test_a_bios_node_comes_up_as_itself_and_the_same_again(
     one = vm("one").start()
     for change in ("echo x > /etc/changed; rm /usr/bin/top", "true"):
         phases = {p.name for p in site.wait(one, "up", UP_SECONDS)}
-        assert phases == FETCHED | {"dhcp", "up"}
+        assert phases == FETCHED | {"dhcp", "ipxe", "up"}
         boot = site.last_boot("one")
         assert (boot["reported_generation"], boot["reported_root"]) == ("demo@1", root)
         assert one.run("cat /etc/machine-id").strip() == ids["one"]

@@ -94,7 +94,7 @@ def follow(
     node.expect(cell.marker, 3 * SCRIPT[cell.firmware])
     if goal == "mounted":
         phases = {one.name for one in site.wait(node, "mounted", MOUNTED_SECONDS)}
-        assert phases - {"dhcp", "tftp"} == FETCHED
+        assert phases - {"dhcp", "tftp", "http", "ipxe"} == FETCHED
     assert _offers(site) == list(cell.offers)
     if goal == "NBP":
         assert _was_loaded(site, cell, segment)
