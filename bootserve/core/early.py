@@ -38,7 +38,8 @@ class _Trace:
 
     xid: int
     last: float
-    first: Step
+    at: float
+    detail: str
     from_firmware: bool
     ipxe: Step | None = None
 
@@ -60,13 +61,24 @@ class EarlyPhases:
     _traces: OrderedDict[Mac, _Trace] = field(default_factory=OrderedDict)
     _fetches: OrderedDict[str, deque[Step]] = field(default_factory=OrderedDict)
 
-    def dhcp(self, client: PxeClient, xid: int, now: float, detail: str, *, offer: bool) -> None:
-        """Note an answer to ``client``: an ``offer``, or an acknowledgement of one."""
-        mac, ipxe = client.mac, client.kind is FirmwareKind.IPXE
+    def dhcp(
+        self,
+        client: PxeClient,
+        xid: int,
+        now: float,
+        detail: str,
+        *,
+        offer: bool,
+        mac: Mac = "",
+    ) -> None:
+        """Note an answer to ``client``: an ``offer``, or an acknowledgement of one.
+
+        ``mac`` is the node's, when ``client`` describes another machine of its make.
+        """
+        mac, ipxe = mac or client.mac, client.kind is FirmwareKind.IPXE
         trace = self._traces.get(mac)
         if trace is None or (offer and trace.is_over(client.kind, xid, now)):
-            first = Step(Phase.DHCP, now, detail)
-            trace = self._traces[mac] = _Trace(xid, now, first, from_firmware=not ipxe)
+            trace = self._traces[mac] = _Trace(xid, now, now, detail, not ipxe)
             self._traces.move_to_end(mac)
             if len(self._traces) > self.limit:
                 self._traces.popitem(last=False)
@@ -90,8 +102,8 @@ class EarlyPhases:
         trace = self._traces.pop(mac, None)
         if trace is not None and not 0 <= now - trace.last < EARLY_SECONDS:
             trace = None
-        begun = trace.first.at if trace else now - EARLY_SECONDS
-        steps = [trace.first] if trace else []
+        begun = trace.at if trace else now - EARLY_SECONDS
+        steps = [Step(Phase.DHCP, trace.at, trace.detail)] if trace else []
         fetches = self._fetches.pop(address, ())
         steps.extend([step for step in fetches if begun <= step.at <= now][:1])
         if trace is not None and trace.ipxe is not None:

@@ -45,6 +45,11 @@ class Waiting:
     seconds: float
     new: bool = False
 
+    @property
+    def refusal(self) -> str:
+        """Why there is no offer now."""
+        return f"{self.reason}; no NBP is offered for {self.seconds:.0f} s"
+
 
 @dataclass(slots=True)
 class _Count:
@@ -84,7 +89,6 @@ class _Count:
 class _History:
     scripts: _Count = field(default_factory=_Count)
     nbps: _Count = field(default_factory=_Count)
-    offered: bool = False
 
 
 class LoopGuard:
@@ -93,6 +97,7 @@ class LoopGuard:
     def __init__(self, limits: LoopLimits = LoopLimits()) -> None:
         self._limits = limits
         self._by_mac: dict[Mac, _History] = {}
+        self._offered: set[Mac] = set()
 
     def __len__(self) -> int:
         return len(self._by_mac)
@@ -119,8 +124,9 @@ class LoopGuard:
         history = self._by_mac.get(mac)
         if history is None:
             history = self._by_mac[mac] = _History()
-        elif history.nbps.times or history.offered:
-            history.nbps, history.offered = _Count(), False
+        elif history.nbps.times:
+            history.nbps = _Count()
+        self._offered.discard(mac)
         history.scripts.add(self._limits.scripts, now)
 
     def reached(self, mac: Mac) -> None:
@@ -128,7 +134,7 @@ class LoopGuard:
         history = self._by_mac.get(mac)
         if history is not None:
             history.nbps = _Count()
-            history.offered = False
+        self._offered.discard(mac)
 
     def watch(self, outcome: Reply | Ignored, now: float) -> tuple[Reply | Ignored, Waiting | None]:
         """Return what to send in place of ``outcome``, and the wait when one holds an NBP back.
@@ -146,15 +152,21 @@ class LoopGuard:
             return outcome, None
         if isinstance(outcome, Ignored) or not outcome.node or outcome.kind == "offer script":
             return outcome, None
-        history = self._by_mac.setdefault(client.mac, _History())
-        limits = self._limits
-        seconds, new = history.nbps.waiting(limits.nbps, limits.window, client.mac, now)
-        if not seconds:
-            history.offered = True
+        waiting = self.offer(client.mac, now)
+        if waiting is None:
             return outcome, None
-        waiting = Waiting(self._nbp_reason(), seconds, new)
-        reason = f"{waiting.reason}; no NBP is offered for {seconds:.0f} s"
-        return Ignored(reason, client, outcome.node, outcome.packet), waiting
+        return Ignored(waiting.refusal, client, outcome.node, outcome.packet), waiting
+
+    def offer(self, mac: Mac, now: float) -> Waiting | None:
+        """Judge an offer of the NBP to the node's ``mac``; None to make it."""
+        history = self._by_mac.get(mac)
+        if history is not None:
+            limits = self._limits
+            seconds, new = history.nbps.waiting(limits.nbps, limits.window, mac, now)
+            if seconds:
+                return Waiting(self._nbp_reason(), seconds, new)
+        self._offered.add(mac)
+        return None
 
     def _shown(self, outcome: Reply | Ignored, client: PxeClient, now: float) -> Reply | Ignored:
         """Return what a probe is shown: what the machine would get now, without counting it."""
@@ -166,13 +178,13 @@ class LoopGuard:
         return Ignored(reason, client, outcome.node, outcome.packet)
 
     def _requested(self, mac: Mac, now: float) -> None:
-        history = self._by_mac.get(mac)
-        if history is not None and history.offered:
-            history.offered = False
-            history.nbps.add(self._limits.nbps, now)
+        if mac in self._offered:
+            self._offered.discard(mac)
+            self._by_mac.setdefault(mac, _History()).nbps.add(self._limits.nbps, now)
 
     def release(self, mac: Mac) -> bool:
         """Forget what was counted of ``mac``; return whether it was waiting or counted at all."""
+        self._offered.discard(mac)
         return self._by_mac.pop(mac, None) is not None
 
     def waiting(
@@ -202,6 +214,7 @@ class LoopGuard:
         """Drop what was counted of MACs that no longer belong to a node."""
         for mac in [mac for mac in self._by_mac if mac not in known]:
             del self._by_mac[mac]
+        self._offered.intersection_update(known)
 
     def _script_reason(self) -> str:
         limits = self._limits

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from bootserve.core.quirks import Advice
 from bootserve.errors import InvalidInput, PacketError
@@ -116,8 +116,7 @@ class PinnedNbp:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OfferTarget:
+class OfferTarget(NamedTuple):
     """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
 
     ``pinned`` finds the NBP that is pinned for a kind of firmware.

@@ -1,26 +1,71 @@
 """The proxyDHCP service without its sockets: a datagram in, what to do about it out.
 
 It joins what has no memory (:mod:`bootserve.core.offers`) to what has
-(:mod:`bootserve.core.shapes`).
+(:mod:`bootserve.core.shapes`), and keeps what it said as forms (:mod:`bootserve.core.offer_forms`)
+for the next machine of the same make.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
-from bootserve.core.offers import Ignored, Lookup, OfferSettings, OfferTarget, Reply, decide
+from bootserve.core.offer_forms import Kind, OfferForms, read
+from bootserve.core.offers import (
+    DHCP_PORT,
+    Ignored,
+    Lookup,
+    OfferSettings,
+    OfferTarget,
+    Reply,
+    decide,
+)
 from bootserve.core.quirks import Advice
 from bootserve.core.retransmits import NoUsableOffers
 from bootserve.core.shapes import ShapeBook
 from bootserve.errors import PacketError
+from bootserve.model.names import Mac
 from bootserve.model.shape import LearnedShape, Shape
 from bootserve.wire.dhcp import NO_ADDRESS, DhcpPacket, MessageType, parse
 from bootserve.wire.pxe import FirmwareKind, PxeClient
 
-__all__ = ["Responder"]
+__all__ = ["Answer", "Offered", "Responder"]
 
 _OPT_REQUESTED_ADDRESS: Final = 50
+
+
+class Answer(NamedTuple):
+    """What to do about a datagram, with the diagnosis of a client that our offers do no good."""
+
+    outcome: Reply | Ignored
+    found: NoUsableOffers | None = None
+
+
+class Offered(NamedTuple):
+    """An offer from a form: what to send by broadcast to which node, and in words what it is.
+
+    ``kind`` describes the kind of machine: its client's MAC and UUID are those of another one.
+    """
+
+    data: bytes
+    mac: Mac
+    node: str
+    what: str
+    kind: Kind
+    found: NoUsableOffers | None
+
+    @property
+    def client(self) -> PxeClient:
+        """The machine itself, but for its UUID."""
+        return replace(self.kind.client, mac=self.mac, uuid="")
+
+
+class _Noted(NamedTuple):
+    """That a DISCOVER came is noted already, with this result."""
+
+    shape: Shape | None
+    found: NoUsableOffers | None
 
 
 class Responder:
@@ -41,62 +86,128 @@ class Responder:
         self._lookup = lookup
         self._book = book
         self._on_learned = on_learned
+        self._forms = OfferForms()
+        self._quirks = book.quirks
 
-    def answer(
-        self, data: bytes, port: int, now: float, at: float
-    ) -> tuple[Reply | Ignored, NoUsableOffers | None]:
+    def answer(self, data: bytes, port: int, now: float, at: float) -> Offered | Answer:
         """Return what to do about ``data``, which came in on ``port``. Never raises.
 
-        ``now`` is monotonic seconds, ``at`` seconds since the epoch. With the answer comes the
-        diagnosis of a client that our offers do no good, once for each of its exchanges.
+        ``now`` is monotonic seconds, ``at`` seconds since the epoch. The diagnosis comes once for
+        each exchange of a client.
         """
+        if port != DHCP_PORT or len(data) <= 240:
+            return self._decide(data, port, now, at, None)
+        if self._quirks is not self._book.quirks:
+            self._quirks = self._book.quirks
+            self._forms.clear()
+        asked = read(data)
+        kind = self._forms.find(asked)
+        if kind is None:
+            return self._decide(data, port, now, at, None)
+        mac = asked.chaddr.hex(":")
+        target = self._lookup(mac)
+        if target is None:
+            return self._decide(data, port, now, at, None)
+        xid = int.from_bytes(data[4:8], "big")
+        noted = self._note(mac, xid, target, kind.advice, now, has_shape=kind.has_shape)
+        pinned = target.pinned(kind.client.arch) if target.pinned else None
+        found = kind.forms.get((target.nbp, pinned, noted.shape))
+        if found is None:
+            return self._decide(data, port, now, at, noted)
+        if kind.is_ipxe:
+            self._started(mac, target.name, at)
+        form, what = found
+        return Offered(form.fill(data, asked, mac), mac, target.name, what, kind, noted.found)
+
+    def _note(
+        self,
+        mac: Mac,
+        xid: int,
+        target: OfferTarget,
+        advice: Advice,
+        now: float,
+        *,
+        has_shape: bool,
+    ) -> _Noted:
+        """Take note of a DISCOVER that is to be answered."""
+        if not has_shape:
+            return _Noted(None, self._book.repeated(mac, xid, now))
+        if target.shape:
+            return _Noted(target.shape, self._book.repeated(mac, xid, now))
+        return _Noted(*self._book.discover(mac, xid, now, advice))
+
+    def _decide(
+        self, data: bytes, port: int, now: float, at: float, noted: _Noted | None
+    ) -> Answer:
         try:
             packet = parse(data)
         except PacketError as error:
-            return Ignored(f"malformed: {error}"), None
-        found: list[NoUsableOffers] = []
+            return Answer(Ignored(f"malformed: {error}"))
+        shape: Shape | None = None
 
         def shape_of(
             client: PxeClient, target: OfferTarget, packet: DhcpPacket, advice: Advice
         ) -> Shape:
-            shape, diagnosis = self._shape(client, target, packet, advice, now)
-            found.extend([diagnosis] if diagnosis else [])
-            return shape
+            nonlocal noted, shape
+            if client.is_probe:
+                return target.shape or self._book.peek(client.mac, advice)
+            if packet.message_type == MessageType.REQUEST:
+                return target.shape or self._book.offered(client.mac, advice)
+            noted = noted or self._note(client.mac, packet.xid, target, advice, now, has_shape=True)
+            shape = noted.shape
+            return shape or advice.shape
 
-        outcome = decide(
+        outcome = self._outcome(packet, port, self._lookup, shape_of)
+        if outcome.client is None or outcome.client.is_probe:
+            return Answer(outcome)
+        if packet.message_type == MessageType.REQUEST:
+            self._requested(outcome, outcome.client, packet, at)
+        elif isinstance(outcome, Reply):
+            if noted is None:
+                noted = _Noted(None, self._book.repeated(outcome.client.mac, packet.xid, now))
+            self._keep(data, outcome, shape)
+        if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
+            self._started(outcome.client.mac, outcome.node, at)
+        return Answer(outcome, noted.found if noted else None)
+
+    def _outcome(
+        self,
+        packet: DhcpPacket,
+        port: int,
+        lookup: Lookup,
+        shape_of: Callable[[PxeClient, OfferTarget, DhcpPacket, Advice], Shape],
+    ) -> Reply | Ignored:
+        return decide(
             packet,
             port=port,
             settings=self._settings,
-            lookup=self._lookup,
-            advise=self._book.quirks.advise,
+            lookup=lookup,
+            advise=self._quirks.advise,
             shape_of=shape_of,
         )
-        if outcome.client is None or outcome.client.is_probe:
-            return outcome, None
-        if packet.message_type == MessageType.REQUEST:
-            self._requested(outcome, outcome.client, packet, at)
-        elif isinstance(outcome, Reply) and not _has_shape(outcome.client):
-            diagnosis = self._book.repeated(outcome.client.mac, packet.xid, now)
-            found.extend([diagnosis] if diagnosis else [])
-        if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
-            self._started(outcome.client, outcome.node, at)
-        return outcome, found[0] if found else None
 
-    def _shape(
-        self,
-        client: PxeClient,
-        target: OfferTarget,
-        packet: DhcpPacket,
-        advice: Advice,
-        now: float,
-    ) -> tuple[Shape, NoUsableOffers | None]:
-        if client.is_probe:
-            return target.shape or self._book.peek(client.mac, advice), None
-        if packet.message_type == MessageType.REQUEST:
-            return target.shape or self._book.offered(client.mac, advice), None
-        if target.shape:
-            return target.shape, self._book.repeated(client.mac, packet.xid, now)
-        return self._book.discover(client.mac, packet.xid, now, advice)
+    def _keep(self, data: bytes, reply: Reply, shape: Shape | None) -> None:
+        """Make a form of an offer, for machines that ask in the same words."""
+        client = reply.client
+        target = self._lookup(client.mac)
+        if target is None:
+            return
+
+        settled: Shape = shape or "pxe10"  # a client that has no choice of shapes is not asked
+
+        def again(other: bytes) -> bytes:
+            packet = parse(other)
+            outcome = self._outcome(packet, DHCP_PORT, lambda _: target, lambda *_: settled)
+            return outcome.data if isinstance(outcome, Reply) else b""
+
+        kind = Kind(
+            client,
+            self._quirks.advise(client),
+            has_shape=_has_shape(client),
+            is_ipxe=client.kind is FirmwareKind.IPXE,
+        )
+        pinned = target.pinned(client.arch) if target.pinned else None
+        self._forms.keep(data, reply, kind, (target.nbp, pinned, shape), again)
 
     def _requested(
         self, outcome: Reply | Ignored, client: PxeClient, packet: DhcpPacket, at: float
@@ -110,8 +221,8 @@ class Responder:
         if learned:
             self._on_learned(learned, outcome.node)
 
-    def _started(self, client: PxeClient, node: str, at: float) -> None:
-        learned = self._book.started(client.mac, at, known=bool(node))
+    def _started(self, mac: Mac, node: str, at: float) -> None:
+        learned = self._book.started(mac, at, known=bool(node))
         if learned:
             self._on_learned(learned, node)
 

@@ -43,7 +43,7 @@ class NoUsableOffers:
 
 @dataclass(slots=True)
 class _Waiting:
-    """An exchange in which no REQUEST came yet."""
+    """An exchange in which a DISCOVER was repeated and no REQUEST came yet."""
 
     xid: int
     times: list[float]
@@ -51,12 +51,16 @@ class _Waiting:
     told: bool = False
 
 
+_Once = tuple[int, float]
+"""An exchange of one DISCOVER so far, as nearly all are: its xid and when it came."""
+
+
 class RetransmitTracker:
     """Remembers the last unanswered exchange of up to ``limit`` clients, oldest forgotten first."""
 
     def __init__(self, limit: int = 4096) -> None:
         self._limit = limit
-        self._waiting: OrderedDict[Mac, _Waiting] = OrderedDict()
+        self._waiting: OrderedDict[Mac, _Waiting | _Once] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -66,9 +70,21 @@ class RetransmitTracker:
 
         Returns the diagnosis when it is due, once for each exchange.
         """
-        waiting = self._waiting.get(mac)
+        table = self._waiting
+        known = table.get(mac)
+        if isinstance(known, tuple):
+            if known[0] != xid or now - known[1] > EXCHANGE_SECONDS:
+                table[mac] = (xid, now)
+                table.move_to_end(mac)
+                return None
+            known = table[mac] = _Waiting(xid, [known[1]], known[1])
+        return self._repeated(mac, known, xid, now)
+
+    def _repeated(
+        self, mac: Mac, waiting: _Waiting | None, xid: int, now: float
+    ) -> NoUsableOffers | None:
         if waiting is None or waiting.xid != xid or now - waiting.last > EXCHANGE_SECONDS:
-            self._remember(mac, _Waiting(xid, [now], now))
+            self._remember(mac, (xid, now))
             return None
         self._waiting.move_to_end(mac)
         waiting.last = now
@@ -86,7 +102,7 @@ class RetransmitTracker:
         """Take note of a REQUEST, to whatever server: the client accepted an offer."""
         self._waiting.pop(mac, None)
 
-    def _remember(self, mac: Mac, waiting: _Waiting) -> None:
+    def _remember(self, mac: Mac, waiting: _Once) -> None:
         self._waiting[mac] = waiting
         self._waiting.move_to_end(mac)
         if len(self._waiting) > self._limit:

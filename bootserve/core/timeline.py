@@ -53,12 +53,25 @@ class Timeline:
         self._early = EarlyPhases(max_early)
         self._ipxes: OrderedDict[Mac, Ipxe] = OrderedDict()
 
-    def dhcp(self, client: PxeClient, xid: int, now: float, detail: str, *, offer: bool) -> None:
-        """Note an answer to a node's DHCP message: an ``offer``, or an acknowledgement of one."""
-        self._early.dhcp(client, xid, now, detail, offer=offer)
+    def dhcp(
+        self,
+        client: PxeClient,
+        xid: int,
+        now: float,
+        detail: str,
+        *,
+        offer: bool,
+        mac: Mac = "",
+    ) -> None:
+        """Note an answer to a node's DHCP message: an ``offer``, or an acknowledgement of one.
+
+        ``mac`` is the node's, when ``client`` describes another machine of its make.
+        """
+        mac = mac or client.mac
+        self._early.dhcp(client, xid, now, detail, offer=offer, mac=mac)
         if client.kind is FirmwareKind.IPXE:
-            self._ipxes[client.mac] = ipxe_of(client.features)
-            self._ipxes.move_to_end(client.mac)
+            self._ipxes[mac] = ipxe_of(client.features)
+            self._ipxes.move_to_end(mac)
             if len(self._ipxes) > self._max_boots:
                 self._ipxes.popitem(last=False)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from bootserve.core.offers import BINL_PORT, DHCP_PORT, Destination, Ignored, Reply
-from bootserve.core.retransmits import NoUsableOffers
+from bootserve.core.responder import Answer, Offered
 from bootserve.errors import Unavailable
 from bootserve.wire.dhcp import MAX_PACKET
 from bootserve.wire.pxe import PxeClient
@@ -27,7 +27,7 @@ __all__ = ["DhcpEvent", "DhcpServer", "Handler"]
 
 _BATCH: Final = 64
 """Datagrams read on one wake-up: enough for a rack's storm, short enough (2 ms) for the rest."""
-_CLIENT_PORT: Final = 68
+_EVERYONE: Final = ("255.255.255.255", 68)
 _RELAY_PORT: Final = 67
 _RECEIVE_BUFFER: Final = 1 << 21
 """Bytes; the kernel charges some 1.3 KiB a packet: 1,500 nodes that are switched on together."""
@@ -35,7 +35,7 @@ _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; the socket module does not 
 _PKTINFO: Final = struct.Struct("=I4s4s")
 _IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from 3.12
 
-Handler = Callable[[bytes, int, float], tuple[Reply | Ignored, NoUsableOffers | None]]
+Handler = Callable[[bytes, int, float], Offered | Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class DhcpServer:
     """Answers on one interface, from one address, whatever ``handler`` says to each datagram.
 
     ``handler`` gets the datagram, the port that it came in on and the time (monotonic seconds), and
-    returns the answer, and the diagnosis of a client that our offers do no good. ``on_event`` is
-    called from the event loop and must not block.
+    returns the answer. ``on_event`` is called from the event loop and must not block; so is
+    ``on_offer``, in place of it, for an offer from a form once it is sent.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class DhcpServer:
         address: str,
         handler: Handler,
         on_event: Callable[[DhcpEvent], None],
+        on_offer: Callable[[Offered], None],
         ports: Sequence[int] = (DHCP_PORT, BINL_PORT),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +81,7 @@ class DhcpServer:
         self._from = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
         self._handler = handler
         self._on_event = on_event
+        self._on_offer = on_offer
         self._ports = tuple(ports)
         self._clock = clock
         self._sockets: list[socket.socket] = []
@@ -109,18 +111,37 @@ class DhcpServer:
         self._sockets.clear()
 
     def _drain(self, sock: socket.socket, port: int) -> None:
+        receive, handler = sock.recvfrom, self._handler
         for _ in range(_BATCH):
             try:
-                data, source = sock.recvfrom(MAX_PACKET + 1)
+                data, source = receive(MAX_PACKET + 1)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:  # the interface went down or away
                 self._on_event(DhcpEvent("receive failed", port, reason=_describe(error)))
                 return
-            self._serve(sock, port, data, source)
+            answer = handler(data, port, self._clock())
+            if isinstance(answer, Offered):
+                self._offer(sock, answer, source)
+            else:
+                self._serve(sock, port, answer, source)
 
-    def _serve(self, sock: socket.socket, port: int, data: bytes, source: tuple[str, int]) -> None:
-        outcome, found = self._handler(data, port, self._clock())
+    def _offer(self, sock: socket.socket, offered: Offered, source: tuple[str, int]) -> None:
+        try:
+            sock.sendmsg([offered.data], self._from, 0, _EVERYONE)
+        except OSError as error:
+            kind = offered.what.partition(" to ")[0]
+            reason = f"{kind}: {_describe(error)}"
+            self._on_event(_event(offered, source, "send failed", reason))
+            return
+        self._on_offer(offered)
+        if offered.found:
+            self._on_event(_event(offered, source, "no usable offers", str(offered.found)))
+
+    def _serve(
+        self, sock: socket.socket, port: int, answer: Answer, source: tuple[str, int]
+    ) -> None:
+        outcome, found = answer
         xid = outcome.packet.xid if outcome.packet else 0
         kind, reason = "ignored", ""
         if isinstance(outcome, Ignored):
@@ -141,12 +162,17 @@ class DhcpServer:
         return reply.kind, ""
 
 
+def _event(offered: Offered, source: tuple[str, int], kind: str, reason: str) -> DhcpEvent:
+    xid = int.from_bytes(offered.data[4:8], "big")
+    return DhcpEvent(kind, DHCP_PORT, source, offered.client, offered.node, reason, xid)
+
+
 def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:
     if reply.destination is Destination.RELAY:
         return reply.relay, _RELAY_PORT
     if reply.destination is Destination.SOURCE and source[0] != "0.0.0.0":
         return source
-    return "255.255.255.255", _CLIENT_PORT
+    return _EVERYONE
 
 
 def _open(interface: str, port: int) -> socket.socket:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from bootserve.core.discovery import UnknownPolicy
 from bootserve.core.loops import LoopGuard
-from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
-from bootserve.core.responder import Responder
-from bootserve.core.retransmits import NoUsableOffers
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
+from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.errors import InvalidInput
 from bootserve.model.names import Mac
 from bootserve.servers.current import Current
@@ -96,6 +95,7 @@ def make_segments(
             address=str(network.ip),
             handler=partial(_answer, responder, loops, sightings),
             on_event=sightings.dhcp,
+            on_offer=sightings.offered,
         )
         segments.append(Segment(interface, network, http_base, dhcp, tftp))
     return tuple(segments)
@@ -108,12 +108,18 @@ def _answer(
     data: bytes,
     port: int,
     now: float,
-) -> tuple[Reply | Ignored, NoUsableOffers | None]:
-    outcome, diagnosis = responder.answer(data, port, now, time.time())
-    outcome, waiting = loops.watch(outcome, now)
+) -> Offered | Answer:
+    answer = responder.answer(data, port, now, time.time())
+    if isinstance(answer, Offered):
+        held = None if answer.kind.is_ipxe else loops.offer(answer.mac, now)
+        if held is None:
+            return answer
+        sightings.looping(answer.node, answer.mac, held)
+        return Answer(Ignored(held.refusal, answer.client, answer.node), answer.found)
+    outcome, waiting = loops.watch(answer.outcome, now)
     if waiting is not None and outcome.client is not None:
         sightings.looping(outcome.node, outcome.client.mac, waiting)
-    return outcome, diagnosis
+    return Answer(outcome, answer.found)
 
 
 def _responder(

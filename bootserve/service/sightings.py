@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 from bootserve.core.loops import Waiting
+from bootserve.core.responder import Offered
+from bootserve.core.sampling import Sampler
 from bootserve.model.boot import Discovered, Phase
 from bootserve.model.names import Mac
 from bootserve.servers.boot.recorder import Recorder
@@ -15,6 +18,9 @@ from bootserve.servers.dhcp import DhcpEvent
 from bootserve.servers.tftp import TftpEvent, TftpEventKind
 
 __all__ = ["Sightings"]
+
+LINES_A_SECOND = 500
+"""Offers logged each, of all that are made from forms in a second; the rest is counted."""
 
 
 class Sightings:
@@ -38,6 +44,7 @@ class Sightings:
         self._log = log
         self._register = register
         self._fetched = fetched
+        self._sampler = Sampler(LINES_A_SECOND)
 
     def dhcp(self, event: DhcpEvent) -> None:
         """Take an event of the DHCP server."""
@@ -65,6 +72,19 @@ class Sightings:
                     vendor_class=client.vendor_class[:100],
                 )
             )
+
+    def offered(self, offered: Offered) -> None:
+        """Take an offer that was made from a form; like :meth:`dhcp`, and cheap in a storm."""
+        sampler = self._sampler
+        now = time.monotonic()
+        if sampler.is_over(now):
+            sampler.turn(now)
+            asyncio.get_running_loop().call_later(1.0, self._tell)
+        if sampler.is_news(offered.mac, offered.what):
+            self._recorder.offered(offered, logged=sampler.is_logged())
+
+    def _tell(self) -> None:
+        self._recorder.unlogged(*self._sampler.take())
 
     def looping(self, node: str, mac: Mac, waiting: Waiting) -> None:
         """Take note that a node in a chainload loop gets no NBP for a while."""

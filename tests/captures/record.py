@@ -24,7 +24,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
-from bootserve.core.retransmits import NoUsableOffers
+from bootserve.core.responder import Answer
 from bootserve.model.shape import Shape
 from bootserve.servers.dhcp import DhcpEvent, DhcpServer
 from bootserve.wire.dhcp import MessageType, build, parse
@@ -215,11 +215,9 @@ async def serve(scenario: Scenario, www: Path) -> None:
     """Be the boot server: DhcpServer, and the NBPs and script by HTTP."""
     settings = OfferSettings(SERVER, f"http://{SERVER}:8080", NBPS, shape=scenario.shape)
 
-    def handler(
-        data: bytes, port: int, _now: float
-    ) -> tuple[Reply | Ignored, NoUsableOffers | None]:
+    def handler(data: bytes, port: int, _now: float) -> Answer:
         reply = answer(data, port=port, settings=settings, lookup=OfferTarget)
-        return (bare(reply) if scenario.bare else reply), None
+        return Answer(bare(reply) if scenario.bare else reply)
 
     started = time.monotonic()
 
@@ -239,7 +237,9 @@ async def serve(scenario: Scenario, www: Path) -> None:
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, SERVER, 8080).start()
-    await DhcpServer(interface="eth0", address=SERVER, handler=handler, on_event=told).start()
+    await DhcpServer(
+        interface="eth0", address=SERVER, handler=handler, on_event=told, on_offer=print
+    ).start()
     await asyncio.Event().wait()
 
 

@@ -7,7 +7,7 @@ from bootserve.core.judgement import Firmware
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.offers import BINL_PORT, DHCP_PORT, Ignored, OfferSettings, OfferTarget, Reply
 from bootserve.core.quirks import QuirkTable
-from bootserve.core.responder import Responder
+from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
 from bootserve.model.shape import LearnedShape
 from bootserve.wire.dhcp import DhcpPacket, build
@@ -33,9 +33,12 @@ class Server:
         )
 
     def answers(self, packet: DhcpPacket, now: float, port: int = DHCP_PORT) -> str:
-        outcome, diagnosis = self.responder.answer(build(packet), port, now, now)
-        assert diagnosis is None
-        outcome, _ = self.loops.watch(outcome, now)
+        answer = self.responder.answer(build(packet), port, now, now)
+        assert answer.found is None
+        if isinstance(answer, Offered):
+            held = None if answer.kind.is_ipxe else self.loops.offer(answer.mac, now)
+            return held.refusal if held else answer.what.partition(" to ")[0]
+        outcome, _ = self.loops.watch(answer.outcome, now)
         return outcome.kind if isinstance(outcome, Reply) else outcome.reason
 
     def shape(self) -> tuple[str, str]:
@@ -60,11 +63,10 @@ def test_a_probe_is_shown_the_shape_of_a_trial_and_does_not_settle_it() -> None:
     server = Server()
     for now in (0.0, 4.0):
         server.answers(unmarked(discover(Firmware.UEFI, MAC, 7)), now)
-    outcome, diagnosis = server.responder.answer(
+    answer = server.responder.answer(
         build(unmarked(discover(Firmware.UEFI, MAC, 7))), DHCP_PORT, 12.0, 12.0
     )
-    assert diagnosis
-    assert isinstance(outcome, Reply)
+    assert answer.found
     assert server.shape() == ("binl", "trial")
     assert server.answers(discover(Firmware.UEFI, MAC, 9), 13.0) == "offer binl"
     request = boot_request(Firmware.UEFI, MAC, 9, address=ADDRESS)
@@ -82,9 +84,10 @@ def test_probes_are_no_loop_and_see_the_wait_of_one() -> None:
     for now in range(100, 104):  # the machine itself, which accepts each offer
         server.answers(unmarked(discover(Firmware.UEFI, MAC, now)), float(now))
         request = unmarked(boot_request(Firmware.UEFI, MAC, now, address=ADDRESS))
-        outcome, _ = server.responder.answer(build(request), DHCP_PORT, now, now)
-        assert isinstance(outcome, Ignored)  # it is to another server
-        server.loops.watch(outcome, float(now))
+        answer = server.responder.answer(build(request), DHCP_PORT, now, now)
+        assert isinstance(answer, Answer)
+        assert isinstance(answer.outcome, Ignored)  # it is to another server
+        server.loops.watch(answer.outcome, float(now))
     said = server.answers(discover(Firmware.UEFI, MAC, 200), 104.0)
     assert "it loaded its NBP 3 times" in said
     assert "no NBP is offered for" in said

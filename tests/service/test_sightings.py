@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from structlog.testing import LogCapture
 
 from bootserve import resources
 from bootserve.core.discovery import DiscoveryFilter
+from bootserve.core.offer_forms import Kind
+from bootserve.core.quirks import Advice
+from bootserve.core.responder import Offered
 from bootserve.core.scripts import TEMPLATES, ScriptRenderer
 from bootserve.core.timeline import Timeline
 from bootserve.model.boot import Phase
@@ -111,6 +115,26 @@ def test_a_probe_leaves_no_trace(tmp_path: Path) -> None:
         for kind in ("offer nbp", "ignored"):
             scene.sightings.dhcp(DhcpEvent(kind, 67, client=probe, node=node_name))
     assert (scene.lines, scene.journal.sequence) == ([], 0)
+
+
+async def test_offers_from_forms_are_phases_whose_repeats_are_counted(scene: Scene) -> None:
+    def offered(number: int) -> Offered:
+        kind = Kind(client(MAC), Advice("pxe10"), has_shape=True, is_ipxe=False)
+        mac = f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"
+        return Offered(b"", mac, f"n{number}", "offer nbp to pxe efi-x64", kind, None)
+
+    for _ in range(3):
+        for number in range(600):
+            scene.sightings.offered(offered(number))
+    shown = [line for line in scene.lines if "node" in line]
+    assert len(shown) == 500
+    assert (shown[0]["event"], shown[0]["node"]) == ("dhcp", "n0")
+    assert (shown[0]["mac"], shown[0]["detail"]) == (MAC[:-2] + "00", "offer nbp to pxe efi-x64")
+    while len(scene.lines) == 500:  # noqa: ASYNC110 (it comes by a timer)
+        await asyncio.sleep(0.05)
+    told = scene.lines[500]
+    assert (told["event"], told["repeated"], told["unlogged"]) == ("dhcp", 1200, 100)
+    assert scene.recorder.counts[Phase.DHCP] == 1800
 
 
 def test_tftp(scene: Scene) -> None:

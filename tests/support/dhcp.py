@@ -15,7 +15,7 @@ from scapy.layers.l2 import Ether
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
 from bootserve.core.quirks import QuirkTable
-from bootserve.core.responder import Responder
+from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
 from bootserve.servers.dhcp import DhcpEvent, DhcpServer, Handler
 from bootserve.wire.dhcp import DhcpPacket, build
@@ -43,7 +43,7 @@ def handle(data: bytes, port: int) -> Reply | Ignored:
 
 def as_server(handler: Callable[[bytes, int], Reply | Ignored]) -> Handler:
     """Return a handler without memory as the server calls it."""
-    return lambda data, port, _now: (handler(data, port), None)
+    return lambda data, port, _now: Answer(handler(data, port))
 
 
 def responding() -> Handler:
@@ -55,6 +55,12 @@ def responding() -> Handler:
         on_learned=lambda _learned, _node: None,
     )
     return lambda data, port, now: responder.answer(data, port, now, now)
+
+
+def event_of(offered: Offered) -> DhcpEvent:
+    """An offer from a form as the event that any other offer is."""
+    kind = offered.what.partition(" to ")[0]
+    return DhcpEvent(kind, 67, client=offered.client, node=offered.node)
 
 
 def replied(packet: DhcpPacket, port: int = 67) -> bytes:
@@ -89,6 +95,7 @@ async def serving(
         address=SERVER,
         handler=as_server(handler) if handler else responding(),
         on_event=events.append,
+        on_offer=lambda offered: events.append(event_of(offered)),
         clock=clock,
     )
     with inside(namespace):

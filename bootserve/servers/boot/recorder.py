@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from bootserve.core.discovery import DiscoveryFilter
 from bootserve.core.ipxe import Ipxe
 from bootserve.core.loops import Waiting
+from bootserve.core.responder import Offered
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
 from bootserve.model.generation import Generation
@@ -134,6 +135,21 @@ class Recorder:
         self._timeline.dhcp(client, xid, time.time(), detail, offer=offer)
         self.counts[Phase.DHCP] += 1
         self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=client.mac)
+
+    def offered(self, offered: Offered, *, logged: bool) -> None:
+        """Record an offer from a form; without ``logged`` its log line is left out."""
+        xid = int.from_bytes(offered.data[4:8], "big")
+        client, mac = offered.kind.client, offered.mac
+        self._timeline.dhcp(client, xid, time.time(), offered.what, offer=True, mac=mac)
+        self.counts[Phase.DHCP] += 1
+        if logged:
+            self._log.info("dhcp", detail=offered.what, node=offered.node, mac=mac)
+
+    def unlogged(self, repeated: int, unlogged: int) -> None:
+        """Count offers that were repeats, and say how many were not logged each."""
+        self.counts[Phase.DHCP] += repeated
+        if repeated or unlogged:
+            self._log.info("dhcp", repeated=repeated, unlogged=unlogged)
 
     def loaded(self, phase: Phase, address: str, detail: str) -> None:
         """Record that ``address`` has fetched an NBP."""
