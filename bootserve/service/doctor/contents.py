@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bootserve.core.nbp_facts import inspect_nbp
-from bootserve.errors import BootserveError, NotFound
+from bootserve.errors import BootserveError, InvalidInput, NotFound
 from bootserve.model.finding import Finding
-from bootserve.model.generation import Artifact
 from bootserve.model.names import Arch
 from bootserve.service.doctor.checkup import Checkup, error, ok, warning
 from bootserve.service.doctor.state import DATABASE, SNAPSHOT
-from bootserve.service.files import nbp_files
+from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.store.artifacts import DirectoryStore
 from bootserve.store.database_check import look_at_database
 from bootserve.store.snapshot_file import SavedState, load_state
 from bootserve.wire.pxe import ClientArch
 
-__all__ = ["check_artifacts", "check_database", "check_nbps"]
+__all__ = ["check_artifacts", "check_database", "check_nbps", "check_own_files"]
 
 SAMPLE_BYTES = 256 << 20
 AGAIN = "Import the generation again: the import replaces what is damaged or gone."
@@ -60,7 +59,7 @@ def _saved(checkup: Checkup) -> SavedState | None:
 
 
 def check_artifacts(checkup: Checkup) -> Iterator[Finding]:
-    """Look whether the pinned generations' artifacts are there, whole, and right by sample."""
+    """Look whether what is pinned is there and whole, and by sample whether bytes are right."""
     root = checkup.state_dir / "artifacts"
     if not root.is_dir():
         return
@@ -71,31 +70,35 @@ def check_artifacts(checkup: Checkup) -> Iterator[Finding]:
         yield error("artifacts", found, AGAIN)
     wanted = _wanted(_saved(checkup))
     problems = []
-    for digest, (name, artifact) in wanted.items():
+    for digest, (name, size) in wanted.items():
         path = store.path(digest)
         if path is None and digest not in bad:
             problems.append(error("artifacts", f"{name} ({digest[:12]}…) is not there", AGAIN))
-        elif path and path.stat().st_size != artifact.size:
-            found = (
-                f"{name} has {path.stat().st_size} bytes where its manifest says {artifact.size}"
-            )
+        elif path and path.stat().st_size != size:
+            found = f"{name} has {path.stat().st_size} bytes where {size} were imported"
             problems.append(error("artifacts", found, f"Run 'bootserve scrub'. {AGAIN}"))
     yield from problems
     yield from _sampled(checkup, store, wanted)
 
 
-def _wanted(saved: SavedState | None) -> dict[str, tuple[str, Artifact]]:
-    """Return the artifacts of the pinned generations by digest, each with a name for it."""
-    found: dict[str, tuple[str, Artifact]] = {}
-    for pin in saved.state.pins.values() if saved else ():
-        generation = saved.generations.get(pin.generation) if saved else None
+def _wanted(saved: SavedState | None) -> dict[str, tuple[str, int]]:
+    """Return what is pinned by digest, each with a name for it and its size in bytes."""
+    found: dict[str, tuple[str, int]] = {}
+    if saved is None:
+        return found
+    for pin in saved.state.pins.values():
+        generation = saved.generations.get(pin.generation)
         for name, artifact in generation.manifest.artifacts.items() if generation else ():
-            found[artifact.sha256] = (f"{name} of {pin.generation}", artifact)
+            found[artifact.sha256] = (f"{name} of {pin.generation}", artifact.size)
+    for nbp_pin in saved.state.nbp_pins.values():
+        nbp = saved.nbps.get(nbp_pin.nbp)
+        if nbp:
+            found[nbp.digest] = (f"NBP {nbp.name}", nbp.size)
     return found
 
 
 def _sampled(
-    checkup: Checkup, store: DirectoryStore, wanted: Mapping[str, tuple[str, Artifact]]
+    checkup: Checkup, store: DirectoryStore, wanted: Mapping[str, tuple[str, int]]
 ) -> Iterator[Finding]:
     """Verify artifacts, those of pinned generations first, until enough bytes are read."""
     everyone = store.list()
@@ -139,6 +142,25 @@ def check_nbps(checkup: Checkup) -> Iterator[Finding]:
         yield (
             _nbp(arch, path) if path else _no_nbp(arch, settings.nbp_dir / name, of_nodes in needed)
         )
+
+
+def check_own_files(checkup: Checkup) -> Iterator[Finding]:
+    """Look whether the admin's templates and quirks, if there are any, can be used."""
+    settings = checkup.settings
+    if settings.templates_dir is not None:
+        try:
+            load_scripts(settings.templates_dir)
+            yield ok("templates", f"those in {settings.templates_dir} render")
+        except InvalidInput as bad:
+            yield error(
+                "templates", str(bad), bad.hint or "Correct it: no start or reload takes it."
+            )
+    if settings.quirks_file is not None:
+        try:
+            load_quirks(settings, nbp_files(settings))
+            yield ok("quirks", f"{settings.quirks_file} can be used")
+        except (InvalidInput, NotFound) as bad:
+            yield error("quirks", str(bad), bad.hint or "Correct it: no start or reload takes it.")
 
 
 def _node_architectures(saved: SavedState | None) -> set[Arch]:

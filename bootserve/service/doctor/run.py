@@ -10,7 +10,12 @@ from typing import Final
 from bootserve.errors import BootserveError, InvalidInput
 from bootserve.model.finding import Finding
 from bootserve.service.doctor.checkup import Check, Checkup, Server, warning
-from bootserve.service.doctor.contents import check_artifacts, check_database, check_nbps
+from bootserve.service.doctor.contents import (
+    check_artifacts,
+    check_database,
+    check_nbps,
+    check_own_files,
+)
 from bootserve.service.doctor.machine import check_clock, check_interfaces, check_rights
 from bootserve.service.doctor.ports import check_firewall, check_ports
 from bootserve.service.doctor.running import check_server, find_server
@@ -32,6 +37,7 @@ CHECKS: Final[Sequence[tuple[str, Check]]] = (
     ("ports", check_ports),
     ("firewall", check_firewall),
     ("NBP", check_nbps),
+    ("own files", check_own_files),
     ("clock", check_clock),
     ("state directory", check_directory),
     ("disk", check_disk),

@@ -110,7 +110,9 @@ def check_snapshot(checkup: Checkup) -> Iterator[Finding]:
             action = "Start the server: it writes one; until then it needs its database."
             yield warning("snapshot", f"there is no {path}", action)
         return
-    snapshot = build_snapshot(saved.revision, saved.state, saved.generations, saved.site_id)
+    snapshot = build_snapshot(
+        saved.revision, saved.state, saved.generations, saved.site_id, saved.nbps
+    )
     text = f"revision {saved.revision.number} with {len(snapshot.plans)} nodes"
     stuck = [plan.node.name for plan in snapshot.unresolvable()]
     if stuck:

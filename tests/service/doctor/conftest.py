@@ -20,6 +20,7 @@ from tests.support.api import Admin
 from tests.support.netns import inside
 
 MAC = "52:54:00:44:08:01"
+NBP = Path("/usr/lib/ipxe/snponly.efi")
 ROOT = b"hsqs" + bytes(300_000)
 
 
@@ -70,6 +71,9 @@ def left(lab: Lab) -> Path:
     admin.call("PUT", "/roles/compute", image="web")
     admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
     admin.call("PUT", "/pins", scope="site", generation="web@1")
+    nbp = admin.upload(NBP.read_bytes())
+    admin.call("POST", "/nbps", name="snp.efi", arch="x64", digest=nbp.sha256)
+    admin.call("PUT", "/nbp-pins", scope="site", nbp="snp.efi")
     server.stop()
     return server.state_dir
 

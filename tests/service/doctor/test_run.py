@@ -34,8 +34,8 @@ def test_all_is_well_before_a_start(doctor: Doctor) -> None:
     said = {one.found for one in findings}
     assert "UDP 67 (DHCP) is free" in said
     assert "eth1 is up with 10.44.0.2, MTU 1500" in said
-    assert "6 are there, 6 were read and are right" in said
-    assert "revision 3 with 1 nodes" in said
+    assert "7 are there, 7 were read and are right" in said
+    assert "revision 4 with 1 nodes" in said
 
 
 def test_all_is_well_while_a_server_runs(serving: tuple[Doctor, BootServer]) -> None:
@@ -49,7 +49,7 @@ def test_all_is_well_while_a_server_runs(serving: tuple[Doctor, BootServer]) -> 
         assert f"{port}" in said
     assert said.count("is open: ") == 5
     assert said.count(f"(pid {pid})") >= 4  # TFTP has a process of its own
-    doctor.finds("clock", "before revision 3 was made", clock=lambda: 1_750_000_000.0)
+    doctor.finds("clock", "before revision 4 was made", clock=lambda: 1_750_000_000.0)
 
 
 def test_it_changes_nothing(doctor: Doctor) -> None:

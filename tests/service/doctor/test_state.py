@@ -10,10 +10,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from vm_harness.server import BootServer
 
+from bootserve import resources
 from bootserve.model.finding import Level
 from bootserve.store.artifacts import DirectoryStore
 from bootserve.store.journal_gap import PendingGap
@@ -118,7 +120,7 @@ def test_an_artifact_with_another_digest(doctor: Doctor) -> None:
 def test_an_artifact_that_is_cut_and_one_that_is_gone(doctor: Doctor) -> None:
     artifact(doctor, b"hsqs").write_bytes(ROOT[:1000])
     artifact(doctor, b"kernel 1").unlink()
-    doctor.finds("artifacts", "root of web@1 has 1000 bytes where its manifest says 300004")
+    doctor.finds("artifacts", "root of web@1 has 1000 bytes where 300004 were imported")
     doctor.finds("artifacts", "kernel of web@1 (")
 
 
@@ -138,6 +140,26 @@ def test_an_artifact_that_nothing_pins_is_found_by_a_full_look(
     monkeypatch.setattr("bootserve.service.doctor.contents.SAMPLE_BYTES", len(ROOT) + 20)
     doctor.finds("artifacts", "; --full reads all", Level.OK)
     doctor.finds("artifacts", "an artifact (", full=True)
+
+
+def test_a_pinned_nbp_that_is_gone(doctor: Doctor) -> None:
+    artifact(doctor, b"MZ").unlink()
+    doctor.finds("artifacts", "NBP snp.efi (")
+
+
+def test_templates_and_quirks_that_cannot_be_used(doctor: Doctor, tmp_path: Path) -> None:
+    shutil.copy(resources.templates() / "node.ipxe.j2", tmp_path)
+    quirks = tmp_path / "quirks.toml"
+    quirks.write_text("")
+    own: dict[str, Any] = {"templates_dir": tmp_path, "quirks_file": quirks}
+    doctor.finds("templates", "render", Level.OK, **own)
+    doctor.finds("quirks", "can be used", Level.OK, **own)
+    with (tmp_path / "node.ipxe.j2").open("a") as file:
+        file.write("{{ no_such_name }}")
+    quirks.write_text("[[quirk]]\nname = 7\n")
+    found = doctor.finds("templates", "node.ipxe.j2, line ", **own)
+    assert found.action == "Correct it: no start or reload takes it."
+    doctor.finds("quirks", str(quirks), **own)
 
 
 def test_nbps_that_are_missing_or_for_other_machines(doctor: Doctor, tmp_path: Path) -> None:
