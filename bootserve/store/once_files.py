@@ -24,11 +24,13 @@ PENDING, TAKEN = ".json", ".taken"
 class OnceFiles:
     """The actions of one directory. Every method blocks.
 
-    Each raises Refused, StorageFull or Unavailable when the file system refuses.
+    ``damaged`` tells of the files that could not be read; one must not keep a server from serving
+    all others. Each method raises Refused, StorageFull or Unavailable when the file system refuses.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.damaged: list[IntegrityError] = []
         with os_errors(f"opening {directory}"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -65,7 +67,7 @@ class OnceFiles:
             sync_directory(self._directory)
 
     def pending(self) -> Sequence[BootOnce]:
-        """Return the actions that wait, the oldest first; raises IntegrityError for a bad file."""
+        """Return the actions that wait, the oldest first; files that are damaged are left out."""
         return self._read(PENDING)
 
     def taken(self) -> Sequence[BootOnce]:
@@ -75,7 +77,12 @@ class OnceFiles:
     def _read(self, suffix: str) -> Sequence[BootOnce]:
         with os_errors(f"reading {self._directory}"):
             paths = [p for p in self._directory.iterdir() if p.suffix == suffix]
-            found = [_parse(path, path.read_bytes()) for path in paths]
+            found = []
+            for path in paths:
+                try:
+                    found.append(_parse(path, path.read_bytes()))
+                except IntegrityError as error:
+                    self.damaged.append(error)
         return sorted(found, key=lambda once: (once.set_at, once.id))
 
 

@@ -46,6 +46,8 @@ class OnceDesk:
         self._served: dict[str, _Served] = {}
         for once in files.pending():
             self._pending[once.node] = once
+        for error in files.damaged:
+            log.error("boot once", error=str(error), hint=error.hint)
         for once in files.taken():  # a crash came between taking it and its record
             if journal.append(_ended(once, OnceOutcome.CONSUMED)):
                 journal.sync()
