@@ -10,31 +10,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from bootserve.model.desired import BootFrom, Node
 from bootserve.model.names import Arch, Mac
 
-__all__ = ["Fleet", "Group", "group_of", "make_fleet"]
+__all__ = ["Fleet", "Group", "group_of", "make_fleet", "node_of"]
 
 
-class Group(NamedTuple):
-    """What decides which generation a node without a pin of its own boots."""
-
-    role: str
-    rack: str
-    image: str
-    arch: Arch
-    boot: BootFrom
-
-    def node(self) -> Node:
-        """Return a nameless node of this group, to stand for all of them."""
-        return Node("", (), self.rack, self.role, self.arch, self.image, boot=self.boot)
+Group = tuple[str, str, str, Arch, BootFrom]
+"""What decides which generation a node without a pin of its own boots: role, rack, image, …"""
 
 
 def group_of(node: Node) -> Group:
     """Return the group that ``node`` is in."""
-    return Group(node.role, node.rack, node.image, node.arch, node.boot)
+    return node.role, node.rack, node.image, node.arch, node.boot
+
+
+def node_of(group: Group) -> Node:
+    """Return a nameless node of ``group``, to stand for all of them."""
+    role, rack, image, arch, boot = group
+    return Node("", (), rack, role, arch, image, boot=boot)
 
 
 @dataclass(frozen=True, slots=True)

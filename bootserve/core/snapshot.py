@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from bootserve.core.fleet import Fleet, Group, group_of, make_fleet
+from bootserve.core.fleet import Fleet, Group, group_of, make_fleet, node_of
 from bootserve.core.nbps import Nbps, nbps_of
 from bootserve.core.resolve import Action, Generations, Resolution, kernel_args_of, resolve
 from bootserve.model.desired import DesiredState, Node, PinKey, Revision, ScopeKind
@@ -142,7 +142,7 @@ def build_snapshot(
     fleet = make_fleet(state.nodes, before.fleet if before else None)
     resolved = {}
     for group in fleet.groups:
-        alike = group.node()
+        alike = node_of(group)
         resolved[group] = resolve(state, alike, generations), kernel_args_of(state, alike)
     scopes = (*(key.scope for key in state.pins), *(key.scope for key in state.nbp_pins))
     pinned = frozenset(scope.name for scope in scopes if scope.kind is ScopeKind.NODE)
@@ -158,7 +158,7 @@ def _outcome(snapshot: Snapshot, node: Node, resolution: Resolution) -> Outcome:
 
 
 def _group_outcome(snapshot: Snapshot, group: Group) -> Outcome:
-    return _outcome(snapshot, group.node(), snapshot.resolved[group][0])
+    return _outcome(snapshot, node_of(group), snapshot.resolved[group][0])
 
 
 def _node_outcome(snapshot: Snapshot, name: str) -> Outcome:

@@ -8,7 +8,7 @@ the epoch, since these times are recorded.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bootserve.core.early import EarlyPhases
@@ -33,9 +33,9 @@ class ActiveBoot:
 
     boot: Boot
     root: str = ""
-    artifacts: dict[str, Phase] = field(default_factory=dict)
+    artifacts: Mapping[str, Phase] = field(default_factory=dict)
     token_hash: str = ""
-    phases: set[Phase] = field(default_factory=set)
+    phases: frozenset[Phase] = frozenset()
     reports: int = 0
     previous: str = ""
 
@@ -87,7 +87,8 @@ class Timeline:
         """Add a boot just minted; return the phases that led to it, oldest first."""
         boot = active.boot
         steps = self._early.take(boot.mac, boot.address, boot.minted_at)
-        active.phases.update(step.phase for step in steps)
+        if steps:
+            active.phases |= {step.phase for step in steps}
         self.restore([active])
         return [PhaseSeen(boot.id, step.phase, step.at, step.detail) for step in steps]
 
@@ -138,7 +139,7 @@ class Timeline:
             if phase is not None and active.boot.minted_at <= began:
                 if phase in active.phases:
                     return None
-                active.phases.add(phase)
+                active.phases |= {phase}
                 return PhaseSeen(active.boot.id, phase, now)
             active = self._boots.get(active.previous)
         return None

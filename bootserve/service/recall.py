@@ -33,7 +33,7 @@ def _recalled(
         return None
     active = active_boot(history.boot, generation)
     active.token_hash = boots.token_of_boot(history.boot.id) or ""
-    active.phases.update(seen.phase for seen in history.phases)
+    active.phases |= {seen.phase for seen in history.phases}
     return active
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from bootserve.core.discovery import DiscoveryFilter
 from bootserve.core.ipxe import Ipxe
@@ -34,13 +35,10 @@ LogScripts = Callable[[Sequence[Boot]], None]
 """Logs boots whose scripts were served."""
 
 
-class _Minted(NamedTuple):
-    """A boot that is not journalled yet, and the answer that waits for it."""
+_SCRIPT = frozenset({Phase.SCRIPT})
 
-    boot: Boot
-    generation: Generation
-    reply: Callable[[str], None]
-    text: str
+_Minted = tuple[Boot, Generation, Callable[[str], None], str]
+"""A boot that is not journalled yet, and the answer that waits for it."""
 
 
 def _nothing(text: str) -> None:
@@ -88,7 +86,7 @@ class Recorder:
         """
         if not self._minted:
             asyncio.get_running_loop().call_soon(self.settle)
-        self._minted.append(_Minted(boot, generation, reply, text))
+        self._minted.append((boot, generation, reply, text))
 
     def settle(self) -> None:
         """Journal the boots that wait for it, and answer them."""
@@ -96,18 +94,18 @@ class Recorder:
             return
         minted, self._minted = self._minted, []
         records: list[JournalRecord] = []
-        for one in minted:
-            records.append(BootRecord.of(one.boot))
-            active = active_boot(one.boot, one.generation)
-            active.phases.add(Phase.SCRIPT)
+        for boot, generation, _, _ in minted:
+            records.append(BootRecord.of(boot))
+            active = active_boot(boot, generation)
+            active.phases = _SCRIPT
             for seen in self._timeline.begin(active):
                 records.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
         self._journal.append_all(records)
-        for one in minted:
-            one.reply(one.text)
+        for _, _, reply, text in minted:
+            reply(text)
         self.counts[Phase.SCRIPT] += len(minted)
         self._appended()
-        self._log_scripts([one.boot for one in minted])
+        self._log_scripts([one[0] for one in minted])
 
     def _log_each(self, boots: Sequence[Boot]) -> None:
         for boot in boots:
@@ -185,7 +183,7 @@ class Recorder:
     def reported(self, active: ActiveBoot, report: ReportRecord) -> None:
         """Record what a node said of itself; a root that is not its boot's is a warning."""
         active.reports += 1
-        active.phases.add(Phase(report.phase))
+        active.phases |= {Phase(report.phase)}
         self.counts[Phase(report.phase)] += 1
         self._journal.append(report)
         self._appended()
@@ -226,9 +224,11 @@ class Recorder:
 def active_boot(boot: Boot, generation: Generation) -> ActiveBoot:
     """Return ``boot`` as one under way, which may fetch the artifacts of ``generation``."""
     artifacts = generation.manifest.artifacts
-    phases = (("kernel", Phase.KERNEL), ("initrd", Phase.INITRD), ("root", Phase.ROOT))
-    return ActiveBoot(
-        boot,
-        root=artifacts["root"].sha256,
-        artifacts={artifacts[name].sha256: phase for name, phase in phases},
-    )
+    kernel, initrd, root = (artifacts[name].sha256 for name in ("kernel", "initrd", "root"))
+    return ActiveBoot(boot, root, _phases_of(kernel, initrd, root))
+
+
+@lru_cache(maxsize=1000)
+def _phases_of(kernel: str, initrd: str, root: str) -> Mapping[str, Phase]:
+    """Return what fetching each artifact is; all boots of a generation share it."""
+    return {kernel: Phase.KERNEL, initrd: Phase.INITRD, root: Phase.ROOT}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -205,7 +205,7 @@ def _new_id(now: float) -> str:
 
     As in a UUIDv7, ids that grow keep the database's index compact; 80 bits cannot be guessed.
     """
-    return f"{int(now * 1000):012x}{secrets.token_hex(10)}"
+    return f"{int(now * 1000):012x}{os.urandom(10).hex()}"
 
 
 def _new_boot(
