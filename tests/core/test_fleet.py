@@ -138,7 +138,7 @@ def test_changed_nodes_and_warnings_count_what_is_so_for_each_node(
                 name: (
                     p.resolution.action,
                     p.resolution.generation,
-                    [choice.pin for choice in nbps_of(s, p.node, NBPS)],
+                    [(one.pin.arch, one.pin.nbp) for one in nbps_of(s, p.node, NBPS)],
                 )
                 for name, p in ((n, plan_by_hand(s, one)) for n, one in s.nodes.items())
             }
