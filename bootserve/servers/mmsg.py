@@ -17,7 +17,17 @@ import struct
 from collections.abc import Sequence
 from typing import TypeAlias
 
-__all__ = ["SLOTS", "SLOT_SIZE", "Inbox", "Outbox", "Peer", "address_of", "client_of", "peer_of"]
+__all__ = [
+    "PASSING",
+    "SLOTS",
+    "SLOT_SIZE",
+    "Inbox",
+    "Outbox",
+    "Peer",
+    "address_of",
+    "client_of",
+    "peer_of",
+]
 
 Peer: TypeAlias = int
 
@@ -25,6 +35,17 @@ SLOTS = 128
 """Datagrams taken or sent by one call at most."""
 SLOT_SIZE = 1024
 """Bytes of a datagram that are kept."""
+PASSING = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.ENOBUFS,
+    }
+)
+"""Why nothing is received now, and may be the next time: no datagram, a signal, the interface."""
 _MSG_WAITFORONE = 0x10000
 _HEADER = 64  # sizeof(struct mmsghdr)
 _NAME = 16  # sizeof(struct sockaddr_in)
@@ -129,14 +150,14 @@ class Inbox:
     def receive(self, fd: int) -> int:
         """Take what has come to the socket ``fd`` and return how many datagrams it is.
 
-        Waits for the first when the socket is a blocking one. 0 when none came in its time, or a
-        signal did. Raises OSError when the socket fails.
+        Waits for the first when the socket is a blocking one. 0 when none came in its time, or for
+        another reason that passes. Raises OSError when the socket is no good.
         """
         count: int = _recvmmsg(fd, self._messages.place, SLOTS, _MSG_WAITFORONE, None)
         if count >= 0:
             return count
         number = ctypes.get_errno()
-        if number in (errno.EAGAIN, errno.EINTR):
+        if number in PASSING:
             return 0
         raise OSError(number, "recvmmsg failed")
 
@@ -201,6 +222,11 @@ class Outbox:
         self.add_run(peer, address_of(run), len(run), len(datagrams[0]))
         self._held.append(run)
 
+    def fail(self, peer: Peer, error: int) -> None:
+        """Note that ``peer`` cannot be sent to; a full queue is a packet lost like any other."""
+        if error != errno.ENOBUFS:
+            self.failed.append((peer, error))
+
     def flush(self) -> None:
         """Send all that was added."""
         count = len(self._peers)
@@ -241,8 +267,8 @@ class Outbox:
             # segments for everybody.
             self._can_segment = self._can_segment and error == errno.EINVAL
             error = self._send_singly(slot)
-        if error and error != errno.ENOBUFS:  # a full queue: lost like any other packet
-            self.failed.append((self._peers[slot], error))
+        if error:
+            self.fail(self._peers[slot], error)
         return 1
 
     def _send_singly(self, slot: int) -> int:

@@ -3,6 +3,9 @@
 What a transfer does with an ACK of everything that was sent is the same each time: those ACKs take
 a quick way, in which nothing is made for a packet but its place in two arrays. All others, and
 everything else, go through the engine.
+
+While only one datagram comes at a time, as from a single client, the socket module's own calls
+cost less than the arrays do.
 """
 
 from __future__ import annotations
@@ -13,15 +16,32 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeAlias
 
-from bootserve.servers.mmsg import Inbox, Outbox, Peer, address_of, client_of, peer_of
-from bootserve.servers.tftp_engine import Outgoing, TftpEngine
+from bootserve.servers.mmsg import (
+    PASSING,
+    SLOT_SIZE,
+    Inbox,
+    Outbox,
+    Peer,
+    address_of,
+    client_of,
+    peer_of,
+)
+from bootserve.servers.tftp_engine import Client, Outgoing, TftpEngine
 from bootserve.wire.tftp_blocks import ReadyBlocks
 from bootserve.wire.tftp_transfer import ReadTransfer
 
 __all__ = ["TftpLoop"]
 
 _ACK_LENGTH = 4
+_FEW = 8
+"""Datagrams that came alone, one after the other, after which another alone is expected."""
+_SINGLY = 16
+"""Datagrams that are then taken one by one before it is looked again."""
+
+_Quick: TypeAlias = tuple[ReadTransfer, memoryview, int, int]
+"""A transfer, its packets, where they are in memory, and the bytes of each."""
 
 
 class TftpLoop:
@@ -30,21 +50,78 @@ class TftpLoop:
     def __init__(
         self, sock: socket.socket, engine: TftpEngine, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._socket = sock
         self._fd = sock.fileno()
         self._engine = engine
         self._clock = clock
         self._inbox = Inbox()
         self._outbox = Outbox(self._fd)
-        # Peer to transfer; where its packets are in memory, bytes of each, bytes of all.
-        self._quick: dict[Peer, tuple[ReadTransfer, int, int, int]] = {}
+        self._quick: dict[Peer, _Quick] = {}
+        self._quick_by_client: dict[Client, _Quick] = {}
+        self._alone = 0
+        self._other = False
 
     def turn(self) -> None:
         """Wait for datagrams, for as long as the socket's timeout, and answer them; retransmit."""
+        self.tick(self._receive())
+
+    def run(self, until: float) -> None:
+        """Take turns until the clock says ``until``, or something else than an ACK came."""
+        until = min(until, self._engine.timer() or until)
+        self._other = False
+        now = 0.0
+        while now < until and not self._other and not self._outbox.failed:
+            if self._alone < _FEW:
+                now = self._receive()
+                self._outbox.flush()
+            else:
+                now = self._receive_singly()
+        self.tick(now)
+
+    def _receive(self) -> float:
+        """Take a batch, let the answers wait to be sent, and return the time."""
         count = self._inbox.receive(self._fd)
         now = self._clock()
+        self._alone = self._alone + 1 if count == 1 else 0
         if count:
             self._take(count, now)
-        self.tick(now)
+        return now
+
+    def _receive_singly(self) -> float:
+        """Take a few datagrams one by one, answer each at once, and return the time."""
+        receive, clock, quick = self._socket.recvfrom, self._clock, self._quick_by_client
+        self._alone = _FEW - 1  # then it is looked whether more come at a time
+        for _ in range(_SINGLY):
+            try:
+                data, client = receive(SLOT_SIZE)
+            except OSError as error:
+                if error.errno not in PASSING:
+                    raise
+                return clock()
+            now = clock()
+            entry = quick.get(client)
+            if entry is None or len(data) != _ACK_LENGTH:
+                return self._give_engine(data, client, now)
+            if entry[0].awaited != int.from_bytes(data, "big"):
+                return self._give_engine(data, client, now)
+            self._send_next(entry, client, now)
+            if self._outbox.failed:
+                break
+        return clock()
+
+    def _send_next(self, entry: _Quick, client: Client, now: float) -> None:
+        transfer, packets, place, stride = entry
+        first, last = transfer.next_window(now)
+        start, end = (first - 1) * stride, last * stride
+        if first < last:
+            size = min(end, len(packets)) - start
+            self._outbox.add_run(peer_of(*client), place + start, size, stride)
+            self._outbox.flush()
+            return
+        try:
+            self._socket.sendto(packets[start:end], client)
+        except OSError as error:
+            self._outbox.fail(peer_of(*client), error.errno or 0)
 
     def tick(self, now: float) -> None:
         """Retransmit what is due, and send what waits."""
@@ -72,27 +149,31 @@ class TftpLoop:
             if entry is None or entry[0].awaited != heads[slot] or lengths[slot] != _ACK_LENGTH:
                 self._take_other(peer, slot, lengths[slot], now)
                 continue
-            transfer, place, stride, size = entry
+            transfer, packets, place, stride = entry
             first, last = transfer.next_window(now)
-            start, end = (first - 1) * stride, last * stride
+            start, end = (first - 1) * stride, min(last * stride, len(packets))
             if first == last:
-                outbox.add(peer, place + start, (end if end < size else size) - start)
+                outbox.add(peer, place + start, end - start)
             else:
-                outbox.add_run(peer, place + start, min(end, size) - start, stride)
+                outbox.add_run(peer, place + start, end - start, stride)
 
     def _take_other(self, peer: Peer, slot: int, length: int, now: float) -> None:
         # First, since the engine may let go of packets that wait to be sent.
         self._outbox.flush()
-        data = self._inbox.datagram(slot, length)
-        self._send(self._engine.receive(data, client_of(peer), now))
-        self._remember(peer)
+        self._give_engine(self._inbox.datagram(slot, length), client_of(peer), now)
+
+    def _give_engine(self, data: bytes, client: Client, now: float) -> float:
+        self._other = True
+        self._send(self._engine.receive(data, client, now))
+        self._remember(client)
+        return now
 
     def _sweep(self, now: float) -> None:
         self._outbox.flush()
         self._send(self._engine.handle_timer(now))
-        ended = [peer for peer, entry in self._quick.items() if entry[0].finished]
-        for peer in ended:
-            del self._quick[peer]
+        ended = [client for client, entry in self._quick_by_client.items() if entry[0].finished]
+        for client in ended:
+            self._forget(client)
 
     def _send(self, outgoing: Sequence[Outgoing]) -> None:
         """Send what the engine gave: several to one client that follow each other are a window."""
@@ -105,11 +186,16 @@ class TftpLoop:
         for peer, error in failed:
             self._engine.abort(client_of(peer), f"sending failed: {os.strerror(error)}", now)
 
-    def _remember(self, peer: Peer) -> None:
-        """Let the transfer of ``peer`` take the quick way when it can."""
-        transfer = self._engine.transfer(client_of(peer))
+    def _remember(self, client: Client) -> None:
+        """Let the transfer to ``client`` take the quick way when it can."""
+        transfer = self._engine.transfer(client)
         if transfer is not None and transfer.answered and isinstance(transfer.blocks, ReadyBlocks):
             blocks = transfer.blocks
-            self._quick[peer] = transfer, address_of(blocks.buffer), blocks.stride, blocks.size
+            entry = transfer, memoryview(blocks.buffer), address_of(blocks.buffer), blocks.stride
+            self._quick_by_client[client] = self._quick[peer_of(*client)] = entry
         else:
-            self._quick.pop(peer, None)
+            self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        if self._quick_by_client.pop(client, None) is not None:
+            del self._quick[peer_of(*client)]

@@ -76,16 +76,18 @@ class Worker:
     def _serve(self) -> None:
         look_at, stopping = 0.0, False
         while not stopping:
-            now, packets = time.monotonic(), True
-            if self._is_quiet() or now >= look_at:
+            now = time.monotonic()
+            if now < look_at and not self._is_quiet():
+                self._loop.run(look_at)
+            else:
                 look_at = now + _WAKE
                 packets = self._wait()
                 stopping = self._read_pipe()
-            # Also when stopping: what has come may be the ACK that completes a transfer.
-            if packets:
-                self._loop.turn()
-            else:
-                self._loop.tick(time.monotonic())
+                # Also when stopping: what has come may be the ACK that completes a transfer.
+                if packets:
+                    self._loop.turn()
+                else:
+                    self._loop.tick(time.monotonic())
             self._tell()
 
     def _is_quiet(self) -> bool:
