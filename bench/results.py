@@ -19,6 +19,7 @@ __all__ = ["Verdict", "judge", "print_ceilings", "print_table", "write_results"]
 
 Rounds = Mapping[str, Sequence[Figures]]
 """By case: the figures of each round."""
+_SPENT = ("CPU s/GB", "CPU µs")
 _MUST_BE_NONE = ("failed", "unrecorded")
 
 
@@ -34,6 +35,17 @@ class Verdict:
     met: bool
     reason: str
     rounds: Rounds
+
+    @property
+    def by_cpu(self) -> float | None:
+        """What the peer spent for each byte or answer to what we did, where both are known.
+
+        On a machine with other work this says more than the rates do.
+        """
+        for name in _SPENT:
+            if self.ours.get(name) and self.theirs.get(name):
+                return self.theirs[name] / self.ours[name]
+        return None
 
 
 def medians(rounds: Sequence[Figures]) -> Figures:
@@ -81,7 +93,7 @@ def print_table(verdicts: Iterable[Verdict], title: str, console: Console) -> No
     """Print a row for each verdict."""
     table = Table(title=title)
     left = ("line", "what", "peer")
-    for heading in (*left, "ours", "theirs", "ratio", "goal", "met", "more"):
+    for heading in (*left, "ours", "theirs", "ratio", "by CPU", "goal", "met", "more"):
         table.add_column(heading, justify="left" if heading in (*left, "more") else "right")
     for one in verdicts:
         line = one.line
@@ -93,6 +105,7 @@ def print_table(verdicts: Iterable[Verdict], title: str, console: Console) -> No
             f"{one.ours[line.figure]:.4g} {line.figure}" if one.ours else "",
             f"{one.theirs[line.figure]:.4g}" if one.peer else "",
             f"{one.value:.2f}" if one.peer else "",
+            "" if one.by_cpu is None else f"{one.by_cpu:.2f}",
             f"{'<' if line.below else '≥'} {line.goal:g}",
             "[green]yes" if one.met else f"[red]NO[/red] {one.reason}",
             more,
@@ -128,6 +141,7 @@ def write_results(
             "figure": one.line.figure,
             "figures": {"ours": one.ours, "theirs": one.theirs},
             "ratio": one.value if one.peer else None,
+            "ratio_by_cpu": one.by_cpu,
             "goal": one.line.goal,
             "goal_is": "below" if one.line.below else "at least",
             "met": one.met,

@@ -110,6 +110,7 @@ def test_results_hold_every_figure(tmp_path: Path) -> None:
     assert (missing["met"], missing["reason"]) == (False, "us could not be measured")
     assert (line["line"], line["peer"], line["goal"], line["met"]) == ("x", "a", 1.2, True)
     assert line["ratio"] == pytest.approx(130 / 90)
+    assert line["ratio_by_cpu"] == pytest.approx(90 / 130)
     assert line["figures"]["ours"]["MB/s"] == 130
     assert line["figures"]["theirs"]["MB/s"] == 90
     assert line["rounds"] == rounds
