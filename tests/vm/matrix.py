@@ -14,9 +14,10 @@ from tests.support.arm64 import STARTED
 
 __all__ = ["CELLS", "Cell", "Goal", "Path", "table"]
 
-Path = Literal["direct", "relay (isc)", "relay (dnsmasq)", "second NIC", "second interface"]
+Path = Literal["direct", "relay (isc)", "relay (dnsmasq)", "second NIC", "second interface", "VLAN"]
 """Where the node is: beside the server, behind a DHCP relay on another subnet, on a NIC that is not
-its first (which has no cable), on the second interface of the server."""
+its first (which has no cable), on the second interface of the server, on an access port of the VLAN
+whose tagged interface the server serves (``tests/vm/test_vlan.py``)."""
 
 Goal = Literal["NBP", "script", "mounted", "up"]
 """How far a boot is followed: the NBP runs, the script runs, the pinned root is mounted, it is up
@@ -107,6 +108,8 @@ CELLS = (
     Cell("bios", "second interface", _BIOS, fast="script"),
     Cell("uefi", "second interface", _PXE10),
     Cell("uefi-http", "second interface", _HTTP),
+    Cell("bios", "VLAN", _BIOS),
+    Cell("uefi", "VLAN", _PXE10),
 )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,6 +72,7 @@ class Lab:
         self.accelerator = Accelerator(state.accelerator)
         self.servers: list[BootServer] = []
         self.vms: list[Vm] = []
+        self._vlans: list[subprocess.Popen[bytes]] = []
         self._reaper = reaper
         self._corruptor: Corruptor | None = None
         self._stack = ExitStack()
@@ -128,6 +132,8 @@ class Lab:
             dhcp.wait()
         if self.relay:
             self.relay.wait()
+        for vlan in self._vlans:
+            vlan.wait(10)
         if self._reaper:
             self._reaper.stand_down()
             self._reaper = None
@@ -174,6 +180,24 @@ class Lab:
         self.relay = DhcpRelay(self.network.namespace("relay"), servers, self.directory, program)
         self.relay.start()
         return RELAYED
+
+    def add_vlan(self, vid: int) -> Segment:
+        """Return a new network that is the VLAN ``vid`` (1 to 4094) of the lab's first.
+
+        On HOME its frames have the tag, so a VM there whose kernel knows 802.1Q is on both.
+        """
+        segment = self.add_segment()
+        taps = [self.network.add_tap(segment), self.network.add_tap(HOME)]
+        log = self.directory / f"vlan{vid}.log"
+        command = [sys.executable, "-m", "vm_harness.vlan", str(vid), *taps]
+        with log.open("wb") as output:
+            self._vlans.append(self.network.switch.spawn(command, log=output))
+        deadline = time.monotonic() + 20
+        while "ready" not in log.read_text():
+            if self._vlans[-1].poll() is not None or time.monotonic() > deadline:
+                raise HarnessError(f"the VLAN did not come up: {log.read_text()}")
+            time.sleep(0.02)
+        return segment
 
     # --- virtual machines -------------------------------------------------------------------
 
