@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         default=Path("/var/lib/bootserve"), description="database, journal, artifacts, sockets"
     )
+    user: str = Field(
+        default="",
+        description="whom to become once the ports are bound, when started as root "
+        "(default: the owner of the state directory)",
+    )
     address: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="advertised IPv4 address; eth2=10.0.2.1 where there are several interfaces "

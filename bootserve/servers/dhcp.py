@@ -23,7 +23,9 @@ from bootserve.errors import Unavailable
 from bootserve.wire.dhcp import MAX_PACKET
 from bootserve.wire.pxe import PxeClient
 
-__all__ = ["DhcpEvent", "DhcpServer", "Handler"]
+__all__ = ["DHCP_PORTS", "DhcpEvent", "DhcpServer", "Handler", "open_socket"]
+
+DHCP_PORTS: Final = (DHCP_PORT, BINL_PORT)
 
 _BATCH: Final = 64
 """Datagrams read on one wake-up: enough for a rack's storm, short enough (2 ms) for the rest."""
@@ -61,7 +63,9 @@ class DhcpServer:
 
     ``handler`` gets the datagram, the port that it came in on and the time (monotonic seconds), and
     returns the answer. ``on_event`` is called from the event loop and must not block; so is
-    ``on_offer``, in place of it, for an offer from a form once it is sent.
+    ``on_offer``, in place of it, for an offer from a form once it is sent. ``sockets`` are
+    those of ``ports`` when they are open already (:func:`open_socket`); they are this object's
+    from then on.
     """
 
     def __init__(
@@ -72,7 +76,8 @@ class DhcpServer:
         handler: Handler,
         on_event: Callable[[DhcpEvent], None],
         on_offer: Callable[[Offered], None],
-        ports: Sequence[int] = (DHCP_PORT, BINL_PORT),
+        ports: Sequence[int] = DHCP_PORTS,
+        sockets: Sequence[socket.socket] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interface = interface
@@ -84,7 +89,7 @@ class DhcpServer:
         self._on_offer = on_offer
         self._ports = tuple(ports)
         self._clock = clock
-        self._sockets: list[socket.socket] = []
+        self._sockets = [*sockets]
 
     async def start(self) -> None:
         """Open every port and begin to answer.
@@ -94,8 +99,8 @@ class DhcpServer:
         """
         loop = asyncio.get_running_loop()
         try:
-            for port in self._ports:
-                self._sockets.append(_open(self._interface, port))
+            for port in self._ports[len(self._sockets) :]:
+                self._sockets.append(open_socket(self._interface, port))
         except Unavailable:
             await self.stop()
             raise
@@ -175,7 +180,7 @@ def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:
     return _EVERYONE
 
 
-def _open(interface: str, port: int) -> socket.socket:
+def open_socket(interface: str, port: int) -> socket.socket:
     """Return a socket bound to ``port`` on ``interface`` alone; raises Unavailable."""
     with contextlib.ExitStack() as undo:
         sock = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))

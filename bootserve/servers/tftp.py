@@ -22,7 +22,7 @@ from bootserve.servers.tftp_child import TftpChild
 from bootserve.servers.tftp_engine import TftpEvent, TftpEventKind
 from bootserve.wire.tftp_options import Limits
 
-__all__ = ["TftpEvent", "TftpEventKind", "TftpServer"]
+__all__ = ["TftpEvent", "TftpEventKind", "TftpServer", "open_socket"]
 
 _RECEIVE_BUFFER = 4 << 20
 _SEND_BUFFER = 1 << 20
@@ -43,6 +43,9 @@ class TftpServer:
     it ended. For ``max_transfers`` and ``max_per_address`` see
     :class:`bootserve.servers.tftp_engine.TftpEngine`.
 
+    ``sock`` is the socket when it is bound already (:func:`open_socket`); it is this object's from
+    then on.
+
     The constructor raises InvalidInput when ``address`` is not one IPv4 address.
     """
 
@@ -58,6 +61,7 @@ class TftpServer:
         max_windowsize: int = 64,
         max_transfers: int = 4096,
         max_per_address: int = 1024,
+        sock: socket.socket | None = None,
     ) -> None:
         self._address = _unicast(address)
         self._port = port
@@ -68,7 +72,7 @@ class TftpServer:
         self._max_windowsize = max_windowsize
         self._max_transfers = max_transfers
         self._max_per_address = max_per_address
-        self._socket: socket.socket | None = None
+        self._socket = sock
         self._child: TftpChild | None = None
 
     @property
@@ -83,7 +87,9 @@ class TftpServer:
 
     async def start(self) -> None:
         """Bind and serve; raises Unavailable when address, port or interface cannot be had."""
-        self._socket, limits = self._open()
+        if self._socket is None:
+            self._socket = open_socket(self._address, self._port, self._interface)
+        limits = self._limits(self._socket)
         self._port = self._socket.getsockname()[1]
         terms = {
             "blksize": limits.blksize,
@@ -107,43 +113,46 @@ class TftpServer:
             self._socket.close()
         self._socket = self._child = None
 
-    def _open(self) -> tuple[socket.socket, Limits]:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            if self._interface is not None:
-                name = self._interface.encode() + b"\0"
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            _set_receive_buffer(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            sock.bind((self._address, self._port))
-            return sock, self._limits(sock)
-        except OSError as error:
-            sock.close()
-            raise self._unavailable(error) from error
-
-    def _unavailable(self, error: OSError) -> Unavailable:
-        where = f"UDP port {self._port} (TFTP) of {self._address}"
-        if error.errno == errno.EADDRINUSE:
-            return Unavailable(
-                f"{where} is taken",
-                hint="Another TFTP server may have it: dnsmasq, tftpd-hpa, atftpd or another "
-                f"bootserve. 'ss -ulpn sport = :{self._port}' names it.",
-            )
-        if error.errno == errno.EADDRNOTAVAIL:
-            return Unavailable(f"{where} cannot be served: this machine has no such address")
-        if error.errno == errno.ENODEV:
-            return Unavailable(f"there is no interface {self._interface} to serve TFTP on")
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return Unavailable(
-                f"{where} may not be used by this user",
-                hint="Run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
-            )
-        return Unavailable(f"{where} cannot be served: {error.strerror}")
-
     def _limits(self, sock: socket.socket) -> Limits:
         if self._max_blksize is not None:
             return Limits(self._max_blksize, self._max_windowsize)
         return Limits.for_mtu(_mtu(sock, self._interface), self._max_windowsize)
+
+
+def open_socket(address: str, port: int, interface: str | None) -> socket.socket:
+    """Return a socket bound to ``address``, ``port`` and ``interface``; raises Unavailable."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        if interface is not None:
+            name = interface.encode() + b"\0"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        _set_receive_buffer(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        raise _unavailable(error, address, port, interface) from error
+    return sock
+
+
+def _unavailable(error: OSError, address: str, port: int, interface: str | None) -> Unavailable:
+    where = f"UDP port {port} (TFTP) of {address}"
+    if error.errno == errno.EADDRINUSE:
+        return Unavailable(
+            f"{where} is taken",
+            hint="Another TFTP server may have it: dnsmasq, tftpd-hpa, atftpd or another "
+            f"bootserve. 'ss -ulpn sport = :{port}' names it.",
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Unavailable(f"{where} cannot be served: this machine has no such address")
+    if error.errno == errno.ENODEV:
+        return Unavailable(f"there is no interface {interface} to serve TFTP on")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Unavailable(
+            f"{where} may not be used by this user",
+            hint="Run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
+        )
+    return Unavailable(f"{where} cannot be served: {error.strerror}")
 
 
 def _unicast(address: str) -> str:

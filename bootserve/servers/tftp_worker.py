@@ -21,6 +21,7 @@ from collections import deque
 from itertools import islice
 from typing import Any
 
+from bootserve.servers.rights import drop_bounding_set, drop_capabilities
 from bootserve.servers.tftp_answers import Answers
 from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
@@ -36,8 +37,7 @@ _EVENTS_IN_MESSAGE = 64
 _COUNT_EVERY = 1.0
 _CHEAP_EVENTS = 20
 """Events of clients that never answered that are told of in a second."""
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -155,12 +155,9 @@ def main() -> None:
 
 def _confine() -> None:
     """End with the server, and give up every right: what is needed is open already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
-        raise OSError(ctypes.get_errno(), "the worker's capabilities cannot be dropped")
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    drop_bounding_set()
+    drop_capabilities()
 
 
 if __name__ == "__main__":

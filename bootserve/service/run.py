@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
 
 from bootserve.core.timeline import ActiveBoot
-from bootserve.errors import BootserveError, Unavailable
+from bootserve.errors import BootserveError
 from bootserve.servers.admin.auth import read_or_make_token
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.server import make_app as make_admin_app
@@ -29,9 +28,11 @@ from bootserve.servers.neighbours import neighbour_mac
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.notify import notify
+from bootserve.service.ports import Ports, bind_ports
+from bootserve.service.privileges import LOCK_FILE, find_identity, prepare_state_dir
 from bootserve.service.recall import Recall, recent_boots, remember_loops
 from bootserve.service.scrubber import Scrubber
-from bootserve.service.segments import Segment
+from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
@@ -51,16 +52,23 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the process' exit code: 0, or 1 when it cannot start.
 
     Needs the right to bind ports below 1024 and to use SO_BINDTODEVICE: root, or CAP_NET_RAW and
-    CAP_NET_BIND_SERVICE.
+    CAP_NET_BIND_SERVICE. Once the ports are bound, every right is given up for good.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
     output = Output(sys.stderr)
     log = make_logger(settings.log_format, output)
+    _allow_many_files()
     try:
-        _prepare_state_dir(settings.state_dir)
-        with StateLock(settings.state_dir / "lock"):
-            return asyncio.run(_serve(settings, log, output))
+        networks = find_networks(settings)
+        identity = find_identity(settings.user, settings.state_dir)
+        prepare_state_dir(settings.state_dir, identity)
+        with contextlib.ExitStack() as stack:
+            with identity.assumed():
+                stack.enter_context(StateLock(settings.state_dir / LOCK_FILE))
+            ports = stack.enter_context(contextlib.closing(bind_ports(settings, networks)))
+            identity.become()
+            return asyncio.run(_serve(settings, ports, log, output))
     except BootserveError as error:
         print(f"bootserve: {error}", file=sys.stderr)
         if error.hint:
@@ -68,17 +76,14 @@ def serve(settings: Settings) -> int:
         return 1
 
 
-def _prepare_state_dir(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(
-            f"the state directory {path} cannot be made: {error.strerror}",
-            hint="Pass --state-dir with a directory that this user may write to.",
-        ) from None
+def _allow_many_files() -> None:
+    """Raise the number of open files to the hard limit: a rack has more nodes than the usual."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if now != most:  # systemd's LimitNOFILE sets both, and its sandbox forbids the call
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _serve(settings: Settings, log: Any, output: Output) -> int:
+async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -87,9 +92,11 @@ async def _serve(settings: Settings, log: Any, output: Output) -> int:
         kept = await asyncio.to_thread(open_kept, settings)
         log_scripts = make_script_log(settings.log_format, output)
         stack.callback(kept.close)
-        parts = await asyncio.to_thread(wire, settings, kept, log, log_scripts)
+        parts = await asyncio.to_thread(wire, settings, ports, kept, log, log_scripts)
         stack.callback(parts.sql.close)
-        await _start(parts, kept, log, stack)
+        reload = partial(_reload, parts, log)
+        loop.add_signal_handler(signal.SIGHUP, _reload_on_signal, reload, log)
+        await _start(parts, kept, ports, reload, log, stack)
         gc.collect()
         gc.freeze()  # what was loaded at start stays: collections need not walk it
         snapshot = parts.current.snapshot
@@ -108,7 +115,29 @@ async def _serve(settings: Settings, log: Any, output: Output) -> int:
     return 0
 
 
-async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
+def _reload(parts: Parts, log: Any) -> None:
+    """Read templates and quirks again; raises InvalidInput, and the old ones stay."""
+    scripts = load_scripts(parts.settings.templates_dir)
+    quirks = load_quirks(parts.settings, parts.nbps)
+    parts.current.scripts, parts.shapes.book.quirks = scripts, quirks
+    log.info("reloaded")
+
+
+def _reload_on_signal(reload: Callable[[], None], log: Any) -> None:
+    try:
+        reload()
+    except BootserveError as error:
+        log.error("not reloaded", error=str(error))
+
+
+async def _start(
+    parts: Parts,
+    kept: Kept,
+    ports: Ports,
+    reload: Callable[[], None],
+    log: Any,
+    stack: AsyncExitStack,
+) -> None:
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
     parts.saver.publish(parts.current.snapshot)
     if not parts.filler.away:
@@ -122,7 +151,7 @@ async def _start(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> N
     _background(stack, parts.shapes.run())
     _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
     _background(stack, scrubber.run(parts.settings.scrub_hours))
-    await _start_admin(parts, kept, scrubber, log, stack)
+    await _start_admin(parts, kept, ports, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:
         await segment.tftp.start()
@@ -172,16 +201,15 @@ async def _last_flush(parts: Parts, log: Any) -> None:
 
 
 async def _start_admin(
-    parts: Parts, kept: Kept, scrubber: Scrubber, log: Any, stack: AsyncExitStack
+    parts: Parts,
+    kept: Kept,
+    ports: Ports,
+    scrubber: Scrubber,
+    reload: Callable[[], None],
+    stack: AsyncExitStack,
 ) -> None:
     settings = parts.settings
     reporter = Reporter(parts)
-
-    def reload() -> None:
-        scripts = load_scripts(settings.templates_dir)
-        quirks = load_quirks(settings, parts.nbps)
-        parts.current.scripts, parts.shapes.book.quirks = scripts, quirks
-        log.info("reloaded")
 
     plane = AdminPlane(
         current=parts.current,
@@ -209,8 +237,8 @@ async def _start_admin(
     await web.UnixSite(runner, path).start()
     path.chmod(0o660)
     stack.callback(partial(path.unlink, missing_ok=True))
-    if settings.admin_port:
-        await _listen(runner, _tcp_socket("127.0.0.1", settings.admin_port, ""))
+    if ports.admin:
+        await web.SockSite(runner, ports.admin, backlog=1024).start()
 
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
@@ -227,8 +255,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         app = make_boot_app([*scripts.routes(desk), *shared], log)
         runner = await _runner(app, stack, idle_seconds=IDLE_SECONDS)
         listener = Listener(desk, cast(Callable[[], asyncio.Protocol], runner.server))
-        address, port = str(segment.network.ip), parts.settings.http_port
-        await listener.start(_tcp_socket(address, port, segment.interface))
+        await listener.start(segment.http)
         stack.push_async_callback(listener.stop)
 
 
@@ -256,26 +283,3 @@ async def _runner(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     return runner
-
-
-async def _listen(runner: web.AppRunner, sock: socket.socket) -> None:
-    await web.SockSite(runner, sock, backlog=1024).start()
-
-
-def _tcp_socket(address: str, port: int, interface: str) -> socket.socket:
-    """Return a socket bound to ``address`` and ``port``, and to ``interface`` when it is named."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if interface:
-            name = interface.encode() + b"\0"
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        sock.bind((address, port))
-        sock.listen(1024)
-    except OSError as error:
-        sock.close()
-        raise Unavailable(
-            f"TCP port {port} of {address} cannot be had: {error.strerror}",
-            hint=f"'ss -tlnp sport = :{port}' names who has it, such as another bootserve.",
-        ) from None
-    return sock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bootserve.servers.tftp import TftpServer
 from bootserve.service.files import nbps_by_arch
 from bootserve.service.interface import address_of
 from bootserve.service.nbpshelf import NbpShelf
+from bootserve.service.ports import Ports
 from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
@@ -33,8 +35,9 @@ class Segment:
     """One provisioning interface: what is advertised there, and its DHCP and TFTP servers.
 
     ``network`` is the advertised address with its prefix, ``http_base`` the boot plane's URL
-    without a path. An offer names its own segment's address alone, and every socket is bound to
-    the interface: a node boots through whichever interface it is heard on.
+    without a path, ``http`` the socket that listens for it. An offer names its own segment's
+    address alone, and every socket is bound to the interface: a node boots through whichever
+    interface it is heard on.
     """
 
     interface: str
@@ -42,6 +45,7 @@ class Segment:
     http_base: str
     dhcp: DhcpServer
     tftp: TftpServer
+    http: socket.socket
 
 
 def find_networks(settings: Settings) -> dict[str, IPv4Interface]:
@@ -70,7 +74,7 @@ def find_networks(settings: Settings) -> dict[str, IPv4Interface]:
 
 def make_segments(
     settings: Settings,
-    networks: Mapping[str, IPv4Interface],
+    ports: Ports,
     nbps: Mapping[str, Path],
     current: Current,
     shapes: ShapeKeeper,
@@ -78,9 +82,10 @@ def make_segments(
     loops: LoopGuard,
     shelf: NbpShelf,
 ) -> tuple[Segment, ...]:
-    """Return a segment for each of ``networks``, not yet started; they share what is given here."""
+    """Return a segment for each interface of ``ports``, not yet started; they share the rest."""
     segments = []
-    for interface, network in networks.items():
+    for interface, bound in ports.segments.items():
+        network = bound.network
         http_base = f"http://{network.ip}:{settings.http_port}"
         tftp = TftpServer(
             address=str(network.ip),
@@ -88,6 +93,7 @@ def make_segments(
             interface=interface,
             lookup=shelf.read,
             on_event=sightings.tftp,
+            sock=bound.tftp,
         )
         responder = _responder(settings, network, http_base, nbps, current, shapes, shelf)
         dhcp = DhcpServer(
@@ -96,8 +102,9 @@ def make_segments(
             handler=partial(_answer, responder, loops, sightings),
             on_event=sightings.dhcp,
             on_offer=sightings.offered,
+            sockets=bound.dhcp,
         )
-        segments.append(Segment(interface, network, http_base, dhcp, tftp))
+        segments.append(Segment(interface, network, http_base, dhcp, tftp, bound.http))
     return tuple(segments)
 
 

@@ -25,9 +25,10 @@ from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
 from bootserve.service.nbpcache import NbpCache
 from bootserve.service.nbpshelf import NbpShelf
+from bootserve.service.ports import Ports
 from bootserve.service.publishing import Publisher
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
-from bootserve.service.segments import Segment, find_networks, make_segments
+from bootserve.service.segments import Segment, make_segments
 from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
@@ -107,9 +108,10 @@ class Parts:
     shapes: ShapeKeeper
 
 
-def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | None = None) -> Parts:
+def wire(
+    settings: Settings, ports: Ports, kept: Kept, log: Any, log_scripts: LogScripts | None = None
+) -> Parts:
     """Return the parts, joined and not yet started; blocks while state is loaded."""
-    networks = find_networks(settings)
     nbps = nbp_files(settings)
     saved = settings.state_dir / SNAPSHOT_FILE
     scripts = load_scripts(settings.templates_dir)
@@ -138,7 +140,7 @@ def wire(settings: Settings, kept: Kept, log: Any, log_scripts: LogScripts | Non
     return Parts(
         settings=settings,
         segments=make_segments(
-            settings, networks, nbps, current, shapes, sightings, guards.loops, shelf
+            settings, ports, nbps, current, shapes, sightings, guards.loops, shelf
         ),
         kept=kept,
         sql=sql,

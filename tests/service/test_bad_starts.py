@@ -16,7 +16,7 @@ from tests.support.api import Admin, Problem
 from tests.support.curl import curl
 
 
-def fails(server: BootServer, *, timeout: float = 10) -> str:
+def fails(server: BootServer, *, timeout: float = 30) -> str:
     """Start ``server``, which must end with 1 by itself, and return what it said."""
     argv = [*server.command, "serve", "--interface", server.interface]
     argv += ["--state-dir", str(server.state_dir), *server.arguments]

@@ -88,6 +88,7 @@ class BootServer:
         notify.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(str(notify))
+            notify.chmod(0o666)  # as systemd's: bootserve may have become another user by then
             self._spawn({**self.env, "NOTIFY_SOCKET": str(notify)})
             try:
                 self._wait_ready(listener, timeout)

@@ -1,0 +1,166 @@
+"""Who the server is once its ports are bound: an unprivileged user, or root without any right."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootserve.errors import InvalidInput, Refused, Unavailable
+from bootserve.servers.rights import drop_bounding_set, drop_capabilities
+from bootserve.store.files import os_errors
+from bootserve.store.lock import StateLock
+
+__all__ = ["LOCK_FILE", "Identity", "find_identity", "prepare_state_dir"]
+
+LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user: its name, user id, group id and further groups."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    @contextlib.contextmanager
+    def assumed(self) -> Iterator[None]:
+        """Let the block open and make files as this user, with its rights alone; raises Refused."""
+        if os.geteuid() != 0 or self.uid == 0:
+            yield
+            return
+        groups = os.getgroups()
+        with self._becoming():
+            os.setgroups(self.groups)
+            os.setegid(self.gid)
+            os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+
+    def become(self) -> None:
+        """Be this user from now on, without any capability, and without a way back.
+
+        To be called before the first thread is started. Raises Refused.
+        """
+        drop_bounding_set()
+        if os.geteuid() == 0 and self.uid != 0:
+            with self._becoming():
+                os.setgroups(self.groups)
+                os.setresgid(self.gid, self.gid, self.gid)
+                os.setresuid(self.uid, self.uid, self.uid)
+        drop_capabilities()
+
+    @contextlib.contextmanager
+    def _becoming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Refused(
+                f"this process may not become user {self.name}: {error.strerror}",
+                hint="It needs CAP_SETUID and CAP_SETGID, or start it as that user.",
+            ) from None
+
+
+def find_identity(user: str, state_dir: Path) -> Identity:
+    """Return who to be: ``user``; without one, when root, the owner of ``state_dir``.
+
+    A state directory that is not there yet is its maker's. Who is not root stays who it is.
+    Raises InvalidInput for a user that does not exist, Refused for one that we may not become.
+    """
+    uid = os.geteuid()
+    if not user:
+        with contextlib.suppress(OSError):
+            uid = uid or state_dir.stat().st_uid
+        return _known(uid) if os.geteuid() == 0 else _self()
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise InvalidInput(
+            f"there is no user {user}", hint=f"Make it: adduser --system --group {user}."
+        ) from None
+    if uid not in (0, entry.pw_uid):
+        raise Refused(
+            f"only root can become user {user}", hint=f"Start it as root, or as {user} itself."
+        )
+    return _known(entry.pw_uid) if uid == 0 else _self()
+
+
+def _known(uid: int) -> Identity:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Identity(f"uid {uid}", uid, uid)
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return Identity(entry.pw_name, uid, entry.pw_gid, tuple(groups))
+
+
+def _self() -> Identity:
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    return Identity(name, uid, os.getegid(), tuple(os.getgroups()))
+
+
+def prepare_state_dir(path: Path, identity: Identity) -> None:
+    """Make the state directory, owned by ``identity``, if it is not there.
+
+    A state directory that root made in an earlier run is handed over to ``identity``, with all
+    that is in it. Raises Refused for one of another owner, for one in which files of others are,
+    and for a directory of root's that is no state directory; Unavailable when it cannot be made.
+    """
+    root = os.geteuid() == 0
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        owner = path.stat().st_uid
+    except OSError as error:
+        raise Unavailable(
+            f"the state directory {path} cannot be made: {error.strerror}",
+            hint="Pass --state-dir with a directory that this user may write to.",
+        ) from None
+    if root and owner != identity.uid:
+        _hand_over(path, owner, identity)
+    elif root:
+        _refuse_strangers(path, identity)
+
+
+def _hand_over(path: Path, owner: int, identity: Identity) -> None:
+    hint = f"If it is bootserve's: chown -R {identity.uid}:{identity.gid} {path}"
+    if owner != 0:
+        raise Refused(
+            f"the state directory {path} belongs to uid {owner}, not to {identity.name}", hint=hint
+        )
+    with os_errors(f"handing {path} over to {identity.name}"):
+        if os.listdir(path) and not (path / LOCK_FILE).is_file():
+            raise Refused(f"{path} belongs to root and is no state directory", hint=hint)
+        with StateLock(path / LOCK_FILE):
+            for _, folders, files, fd in os.fwalk(path, topdown=False):
+                for name in (*folders, *files):
+                    os.chown(name, identity.uid, identity.gid, dir_fd=fd, follow_symlinks=False)
+            os.chown(path, identity.uid, identity.gid)
+
+
+def _refuse_strangers(path: Path, identity: Identity) -> None:
+    """Raise Refused for what ``identity`` could not use: it would fail later, and be harder to see.
+
+    Nothing is changed here: in a directory that is another's, root must not trust a name.
+    """
+    with os_errors(f"looking through {path}"):
+        for folder, folders, files, fd in os.fwalk(path):
+            for name in (*folders, *files):
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False).st_uid
+                if found != identity.uid:
+                    raise Refused(
+                        f"{folder}/{name} belongs to uid {found}, not to {identity.name}",
+                        hint=f"chown -R {identity.uid}:{identity.gid} {path}",
+                    )
