@@ -41,11 +41,6 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         default=Path("/var/lib/bootserve"), description="database, journal, artifacts, sockets"
     )
-    user: str = Field(
-        default="",
-        description="whom to become once the ports are bound, when started as root "
-        "(default: the owner of the state directory)",
-    )
     address: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="advertised IPv4 address; eth2=10.0.2.1 where there are several interfaces "
@@ -55,6 +50,11 @@ class Settings(BaseSettings):
     tftp_port: int = Field(default=69, ge=1, le=65535, description="TFTP, UDP")
     admin_port: int = Field(
         default=8081, ge=0, le=65535, description="admin API on 127.0.0.1, TCP; 0 turns it off"
+    )
+    user: str = Field(
+        default="",
+        description="whom to become once the ports are bound, when started as root "
+        "(default: the owner of the state directory)",
     )
     unknown: UnknownPolicy = Field(
         default=UnknownPolicy.IGNORE,
