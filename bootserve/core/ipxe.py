@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from bootserve.wire.pxe import IpxeFeatures
@@ -36,6 +37,7 @@ class Ipxe(NamedTuple):
 UNKNOWN_IPXE = Ipxe()
 
 
+@lru_cache(256)  # the iPXEs of a site are few: they are kept once, however many nodes run them
 def ipxe_of(features: IpxeFeatures | None) -> Ipxe:
     """Return what the templates are told of an iPXE; None for one that sent no option 175."""
     if features is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def wire(
     book = ShapeBook(load_quirks(settings, nbps))
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
-    guards = _guards(settings, kept, log)
+    guards = _guards(settings, kept, log, filler.wake)
 
     def forget(snapshot: Snapshot) -> None:
         guards.forget_all_but(snapshot)
@@ -157,11 +157,11 @@ def wire(
     )
 
 
-def _guards(settings: Settings, kept: Kept, log: Any) -> Guards:
+def _guards(settings: Settings, kept: Kept, log: Any, appended: Callable[[], None]) -> Guards:
     limits = LoopLimits(
         settings.boots_per_node, settings.nbps_per_node, window=settings.loop_minutes * 60
     )
-    return Guards(Minter(), LoopGuard(limits), OnceDesk(kept.once, kept.journal, log))
+    return Guards(Minter(), LoopGuard(limits), OnceDesk(kept.once, kept.journal, log, appended))
 
 
 def _first_snapshot(kept: Kept, saved: Path, log: Any) -> tuple[Snapshot, bool]:

@@ -62,7 +62,7 @@ class World:
         self.journal = Journal(folder, max_bytes=1 << 24, clock=lambda: 1.0)
         recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
         self.current = Current(found, load_scripts(None))
-        once = OnceDesk(OnceFiles(folder / "once"), self.journal, log)
+        once = OnceDesk(OnceFiles(folder / "once"), self.journal, log, lambda: None)
         self.desk = ScriptDesk(
             self.current,
             recorder,

@@ -35,12 +35,16 @@ class OnceDesk:
     """The actions that wait, by node, and those just handed out.
 
     ``files`` says at start what waits; ``journal`` gets a record of everything that becomes of an
-    action. ``log`` is a structlog logger. Its blocking work is done in threads.
+    action, and ``appended`` is called after each, so that it is carried to SQL soon. ``log`` is a
+    structlog logger. Its blocking work is done in threads.
     """
 
-    def __init__(self, files: OnceFiles, journal: Journal, log: Any) -> None:
+    def __init__(
+        self, files: OnceFiles, journal: Journal, log: Any, appended: Callable[[], None]
+    ) -> None:
         self._files = files
         self._journal = journal
+        self._appended = appended
         self._log = log
         self._pending: dict[str, BootOnce] = {}
         self._served: dict[str, _Served] = {}
@@ -67,6 +71,7 @@ class OnceDesk:
         Raises StorageFull, Refused or Unavailable, and nothing has changed then.
         """
         await asyncio.to_thread(self._put, once)
+        self._appended()
         before = self._pending.get(once.node)
         self._pending[once.node] = once
         self._log.info("boot once", node=once.node, action=str(once), by=once.set_by)
@@ -90,10 +95,13 @@ class OnceDesk:
 
     async def _end(self, once: BootOnce, outcome: OnceOutcome, by: str) -> None:
         self._journal.append(_ended(once, outcome, by=by))
+        self._appended()
         await asyncio.to_thread(self._files.drop, once)
 
     def keep_only(self, nodes: Collection[str]) -> None:
         """Drop what waits for nodes that are no more: another node may get the name one day."""
+        for name in [name for name in self._served if name not in nodes]:
+            del self._served[name]
         for name in [name for name in self._pending if name not in nodes]:
             once = self._pending.pop(name)
             self._journal.append(_ended(once, OnceOutcome.GONE))
@@ -155,6 +163,7 @@ class OnceDesk:
         )
         if not self._journal.append(record):
             return  # it stays taken on the disk, and is recorded at the next start
+        self._appended()
         try:
             await asyncio.to_thread(self._recorded, once)
         except BootserveError as error:
