@@ -99,6 +99,8 @@ class EarlyPhases:
 
     def take(self, mac: Mac, address: str, now: float) -> list[Step]:
         """Return, the oldest first, and forget what led to a script served at ``now``."""
+        if mac not in self._traces and address not in self._fetches:
+            return []
         trace = self._traces.pop(mac, None)
         if trace is not None and not 0 <= now - trace.last < EARLY_SECONDS:
             trace = None

@@ -75,13 +75,13 @@ class Form:
     """A text with holes, made from a rendering that shows :data:`MARKS` in their places."""
 
     def __init__(self, rendered: str) -> None:
-        parts = re.split(f"([{MARKS}])", rendered)
-        holes = [MARKS.index(mark) for mark in parts[1::2]]
-        # itemgetter gives a tuple only for two items or more: the last two print nothing
-        self._pick = itemgetter(*holes, len(MARKS), len(MARKS))
-        self._text = "%s".join(part.replace("%", "%%") for part in parts[0::2]) + "%s%s"
+        self._parts = re.split(f"([{MARKS}])", rendered)
+        holes = [MARKS.index(mark) for mark in self._parts[1::2]]
+        self._pick = itemgetter(*holes) if len(holes) > 1 else None
+        self._holes = holes
 
     def fill(self, values: Sequence[str]) -> str:
         """Return the text with ``values`` in its holes: one for each of :data:`MARKS`, in order."""
-        filled: str = self._text % self._pick((*values, ""))
-        return filled
+        parts = self._parts.copy()
+        parts[1::2] = self._pick(values) if self._pick else [values[hole] for hole in self._holes]
+        return "".join(parts)

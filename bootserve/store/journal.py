@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bootserve.errors import InvalidInput
+from bootserve.model.boot import Boot
 from bootserve.store.files import os_errors, sync_directory, write_atomic
 from bootserve.store.journal_gap import PendingGap
 from bootserve.store.journal_line import encode_line
@@ -121,8 +122,10 @@ class Journal:
         """Bytes in all segments."""
         return self._closed_bytes + self._active.size
 
-    def append(self, record: JournalRecord) -> int:
+    def append(self, record: JournalRecord | Boot) -> int:
         """Write ``record`` and return its sequence, or 0 when it was lost and counted.
+
+        A Boot is written as its BootRecord.
 
         One write(2) of one line (two when a gap is told first); never raises for want of room or
         a failing disk.
@@ -135,7 +138,7 @@ class Journal:
             self._pending.lose(self._clock())
             return 0
 
-    def append_all(self, records: Sequence[JournalRecord]) -> None:
+    def append_all(self, records: Sequence[JournalRecord | Boot]) -> None:
         """Append ``records`` in one write(2), or each alone when that fails.
 
         Never raises, as :meth:`append`.
@@ -146,7 +149,7 @@ class Journal:
         for record in records:
             self.append(record)
 
-    def _append(self, records: Sequence[JournalRecord]) -> bool:
+    def _append(self, records: Sequence[JournalRecord | Boot]) -> bool:
         gap = self._pending.gap
         told = records if gap is None else (gap, *records)
         first = self._sequence + 1

@@ -11,27 +11,29 @@ import zlib
 from json.encoder import encode_basestring_ascii as quoted
 
 from bootserve.errors import InvalidInput
-from bootserve.store.records import BootRecord, JournalRecord, record_from_dict, record_to_dict
+from bootserve.model.boot import Boot
+from bootserve.store.records import JournalRecord, record_from_dict, record_to_dict
 
 __all__ = ["decode_line", "decode_record", "encode_line"]
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-def encode_line(sequence: int, record: JournalRecord) -> bytes:
-    """Return the line of ``record``, newline included."""
-    text = _boot_json(record) if isinstance(record, BootRecord) else _encode(record_to_dict(record))
+def encode_line(sequence: int, record: JournalRecord | Boot) -> bytes:
+    """Return the line of ``record``, or of the BootRecord of a Boot, newline included."""
+    text = _boot_json(record) if isinstance(record, Boot) else _encode(record_to_dict(record))
     body = f"{sequence} {text}".encode("ascii")
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
-def _boot_json(record: BootRecord) -> str:
-    """Return what the encoder returns for ``record``, in a quarter of its time."""
+def _boot_json(boot: Boot) -> str:
+    """Return what the encoder returns for the record of ``boot``, in a quarter of its time."""
+    ref = boot.generation
     return (
-        f'{{"kind":"boot","id":{quoted(record.id)},"node":{quoted(record.node)},'
-        f'"mac":{quoted(record.mac)},"generation":{quoted(record.generation)},'
-        f'"digest":{quoted(record.digest)},"revision":{record.revision},'
-        f'"at":{record.at!r},"address":{quoted(record.address)}}}'
+        f'{{"kind":"boot","id":{quoted(boot.id)},"node":{quoted(boot.node)},'
+        f'"mac":{quoted(boot.mac)},"generation":{quoted(f"{ref.image}@{ref.number}")},'
+        f'"digest":{quoted(boot.digest)},"revision":{boot.revision},'
+        f'"at":{boot.minted_at!r},"address":{quoted(boot.address)}}}'
     )
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -135,8 +134,10 @@ def test_what_is_no_record_is_refused(bad: Any) -> None:
         record_from_dict(bad)
 
 
-@given(records)
-def test_a_line_is_what_the_json_encoder_makes_of_a_record(record: JournalRecord) -> None:
-    decoded = decode_line(encode_line(7, record))
-    plain = json.dumps(record_to_dict(record), separators=(",", ":")).encode()
-    assert decoded == (7, plain)
+refs = st.builds(GenerationRef, words, st.integers(1, 10**9))
+boots = st.builds(Boot, words, words, words, refs, words, st.integers(0, 1 << 40), times, words)
+
+
+@given(boots)
+def test_the_line_of_a_boot_is_that_of_its_record(boot: Boot) -> None:
+    assert encode_line(7, boot) == encode_line(7, BootRecord.of(boot))

@@ -19,7 +19,6 @@ from bootserve.model.generation import Generation
 from bootserve.model.names import Mac
 from bootserve.store.journal import Journal
 from bootserve.store.records import (
-    BootRecord,
     DiscoveredRecord,
     JournalRecord,
     PhaseRecord,
@@ -93,9 +92,9 @@ class Recorder:
         if not self._minted:
             return
         minted, self._minted = self._minted, []
-        records: list[JournalRecord] = []
+        records: list[JournalRecord | Boot] = []
         for boot, generation, _, _ in minted:
-            records.append(BootRecord.of(boot))
+            records.append(boot)
             active = active_boot(boot, generation)
             active.phases = _SCRIPT
             for seen in self._timeline.begin(active):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
@@ -54,6 +54,7 @@ class ScriptDesk:
         self._unknown = unknown
         self._network = network.network
         self._neighbour = neighbour
+        self._random = _random_texts()
 
     def script(
         self, mac: Mac, address: str, said: dict[str, str], *, mint: bool, preview: bool = False
@@ -109,7 +110,7 @@ class ScriptDesk:
         if chosen.resolution.action is Action.UNRESOLVABLE:
             return scripts.for_node(snapshot, chosen, self._line(mac))
         if boot is None and generation is not None:
-            boot = _new_boot(snapshot, plan, generation, mac, address)
+            boot = self._new_boot(snapshot, plan, generation, mac, address)
         line = self._line(mac, boot)
         text = once.script or scripts.for_node(snapshot, chosen, line)
 
@@ -141,7 +142,7 @@ class ScriptDesk:
         if waiting is not None:
             self._recorder.looping(plan.node.name, mac, waiting)
             return scripts.waiting(plan, self._line(mac), waiting.reason, waiting.seconds)
-        boot = _new_boot(snapshot, plan, generation, mac, address)
+        boot = self._new_boot(snapshot, plan, generation, mac, address)
         text = scripts.for_node(snapshot, plan, self._line(mac, boot))
         self._recorder.minted(boot, generation)
         self._guards.minted(boot, now)
@@ -167,12 +168,32 @@ class ScriptDesk:
         now = time.monotonic()
         if self._guards.concern(plan, mac, generation, address, now):
             return False
-        boot = _new_boot(snapshot, plan, generation, mac, address)
+        boot = self._new_boot(snapshot, plan, generation, mac, address)
         line = self._line(mac, boot)
         text = self._current.scripts.boot(snapshot, plan, generation, line)
         self._guards.minted(boot, now)
         self._recorder.minted_soon(boot, generation, reply, text)
         return True
+
+    def _new_boot(
+        self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
+    ) -> Boot:
+        """Return a boot that begins now.
+
+        Its id is the milliseconds since the epoch and 80 random bits, in 32 hex digits: as in a
+        UUIDv7, ids that grow keep the database's index compact, and 80 bits cannot be guessed.
+        """
+        now = time.time()
+        return Boot(
+            id=f"{int(now * 1000):012x}{next(self._random)}",
+            node=plan.node.name,
+            mac=mac,
+            generation=generation.ref,
+            digest=generation.digest,
+            revision=snapshot.revision.number,
+            minted_at=now,
+            address=address,
+        )
 
     def settle(self) -> None:
         """Answer what :meth:`quick` has put off."""
@@ -200,28 +221,12 @@ class ScriptDesk:
         return self._current.scripts.for_stranger(mac, self._http_base, register=register)
 
 
-def _new_id(now: float) -> str:
-    """Return a boot's id: milliseconds since the epoch, then 80 random bits, in 32 hex digits.
-
-    As in a UUIDv7, ids that grow keep the database's index compact; 80 bits cannot be guessed.
-    """
-    return f"{int(now * 1000):012x}{os.urandom(10).hex()}"
-
-
-def _new_boot(
-    snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
-) -> Boot:
-    now = time.time()
-    return Boot(
-        id=_new_id(now),
-        node=plan.node.name,
-        mac=mac,
-        generation=generation.ref,
-        digest=generation.digest,
-        revision=snapshot.revision.number,
-        minted_at=now,
-        address=address,
-    )
+def _random_texts() -> Iterator[str]:
+    """Yield texts of 20 random hex digits; the system is asked for many at a time."""
+    while True:
+        text = os.urandom(10 * 100).hex()
+        for place in range(0, len(text), 20):
+            yield text[place : place + 20]
 
 
 def _printable(text: str) -> str:
