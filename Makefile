@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # namespaces, mounts and low ports need root
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup packages demo test test-matrix check bench golden lock fresh clean
+.PHONY: help setup packages demo test test-matrix fuzz check bench golden lock fresh clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test: setup check ## run every test (under 9 minutes on two cores)
 
 test-matrix: setup ## boot every cell of the firmware matrix (docs/firmware.md)
 	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix tests/vm
+
+fuzz: setup ## fuzz what faces the network, TIME seconds a parser (300)
+	$(BIN)/python -m tests.fuzz --seconds $(or $(TIME),300)
 
 check: setup ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.store.records import ReportRecord
 
-__all__ = ["NODE_PHASES", "BootFinder", "ReportDesk", "routes"]
+__all__ = ["NODE_PHASES", "BootFinder", "ReportDesk", "parse_report", "routes"]
 
 MAX_REPORTS = 500
 MAX_BODY = 64 << 10
@@ -82,7 +82,8 @@ class ReportDesk:
         active = await self.authenticate(request, bind=True)
         if active.reports >= MAX_REPORTS:
             return web.Response(status=429, text="too many reports of one boot\n")
-        report = _parse_report(active, request, await _body(request))
+        body = await _body(request)
+        report = parse_report(active.boot.id, request.query, body, at=time.time())
         self._recorder.reported(active, report)
         if report.phase != Phase.FAILED:
             self._loops.release(active.boot.mac)
@@ -104,8 +105,11 @@ async def _body(request: web.Request) -> bytes:
     return bytes(body)
 
 
-def _parse_report(active: ActiveBoot, request: web.Request, body: bytes) -> ReportRecord:
-    query = request.query
+def parse_report(boot: str, query: Mapping[str, str], body: bytes, *, at: float) -> ReportRecord:
+    """Return the report on the boot with id ``boot`` that ``query`` and ``body`` make.
+
+    ``at`` is seconds since the epoch. Raises InvalidInput that says which field is wrong.
+    """
     phase = query.get("phase", "")
     if phase not in NODE_PHASES:
         raise InvalidInput(f"phase must be one of {', '.join(sorted(NODE_PHASES))}")
@@ -121,9 +125,9 @@ def _parse_report(active: ActiveBoot, request: web.Request, body: bytes) -> Repo
     if not 0 <= uptime < 1e10:
         raise InvalidInput("uptime must be a number of seconds")
     return ReportRecord(
-        boot=active.boot.id,
+        boot=boot,
         phase=phase,
-        at=time.time(),
+        at=at,
         generation=generation,
         root=root,
         uptime=uptime,

@@ -1,0 +1,44 @@
+"""Fuzzes one target until its time or its runs are over: ``python -m tests.fuzz.one TARGET``.
+
+What follows the name goes to libFuzzer. Ends with 0 when nothing was found.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+FOLLOWED = [
+    "bootserve.core.offers",
+    "bootserve.core.quirks",
+    "bootserve.model",
+    "bootserve.servers.admin.nodes",
+    "bootserve.servers.boot.front",
+    "bootserve.servers.boot.reports",
+    "bootserve.store.journal_line",
+    "bootserve.store.records",
+    "bootserve.wire",
+]
+"""The modules whose branches are counted: each costs time at every start."""
+
+with atheris.instrument_imports(include=FOLLOWED, enable_loader_override=False):
+    from tests.fuzz.targets import TARGETS
+
+
+def main() -> None:
+    """Write the seeds to this run's corpus and hand over to libFuzzer, which ends the process."""
+    name, *flags = sys.argv[1:]
+    target = TARGETS[name]
+    corpus = Path(tempfile.mkdtemp(prefix=f"bootserve-fuzz-{name}-"))
+    for number, seed in enumerate(target.seeds()):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    kept = ["-timeout=10", "-rss_limit_mb=2048", "-max_len=4096", "-print_final_stats=1"]
+    atheris.Setup([f"fuzz-{name}", *kept, *flags, str(corpus)], target.run)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

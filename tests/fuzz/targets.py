@@ -1,0 +1,341 @@
+"""What is fuzzed: one function a parser, which raises when a promise of that parser is broken.
+
+A parser may raise the one error that it documents. Everything else that comes out of a target is
+a finding: any other exception, and an assertion about what the parser returned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParserPy
+from pydantic import ValidationError
+
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, answer
+from bootserve.core.quirks import parse_quirks
+from bootserve.errors import InvalidInput, PacketError
+from bootserve.model.generation import GenerationRef, parse_manifest
+from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
+from bootserve.servers.admin import schemas
+from bootserve.servers.admin.nodes import node_of
+from bootserve.servers.boot.front import plain_headers
+from bootserve.servers.boot.reports import NODE_PHASES, parse_report
+from bootserve.store.journal_line import decode_line, decode_record, encode_line
+from bootserve.wire import dhcp, tftp_packets
+from bootserve.wire.pxe import ClientArch, NotBootClient, classify
+from bootserve.wire.tftp_options import Limits, negotiate
+from bootserve.wire.tftp_transfer import ReadTransfer
+from tests.fuzz import seeds
+
+__all__ = ["TARGETS", "Target"]
+
+MTU_PAYLOAD = 1472
+CONTENT = bytes(range(256)) * 40
+UNANSWERED = 3
+"""Datagrams at most to an address that has not answered."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """``run`` takes one input; ``seeds`` are inputs to begin with."""
+
+    run: Callable[[bytes], None]
+    seeds: Callable[[], list[bytes]]
+
+
+def dhcp_message(data: bytes) -> None:
+    """Whatever is read can be written and is read the same again; no client class breaks it."""
+    try:
+        packet = dhcp.parse(data)
+    except PacketError:
+        return
+    client = classify(packet)
+    assert isinstance(client, NotBootClient) or parse_mac(client.mac) == client.mac
+    try:
+        again = dhcp.build(packet)
+    except PacketError:
+        return
+    if len(again) <= dhcp.MAX_PACKET:
+        assert dhcp.parse(again) == packet
+
+
+def _settings(*, unknown: bool, shape: str) -> OfferSettings:
+    nbps = {arch: f"{arch.value}.efi" for arch in ClientArch}
+    return OfferSettings(
+        "10.77.0.1",
+        "http://10.77.0.1:8080",
+        nbps,
+        answer_unknown=unknown,
+        shape="binl" if shape == "binl" else "pxe10",
+    )
+
+
+OFFERS = [
+    _settings(unknown=unknown, shape=shape) for unknown in (False, True) for shape in ("a", "binl")
+]
+
+
+def offer(data: bytes) -> None:
+    """The first byte chooses port and settings; a reply is a whole DHCP message to that client."""
+    if not data:
+        return
+    settings = OFFERS[data[0] & 3]
+    port = 4011 if data[0] & 4 else 67
+
+    def lookup(mac: Mac) -> OfferTarget | None:
+        return OfferTarget("n1", nbp="snponly.efi") if int(mac[-1], 16) & 1 else None
+
+    outcome = answer(data[1:], port=port, settings=settings, lookup=lookup)
+    if isinstance(outcome, Ignored):
+        assert outcome.reason
+        return
+    reply, asked = dhcp.parse(outcome.data), outcome.packet
+    assert (reply.op, reply.xid, reply.chaddr) == (dhcp.BOOTREPLY, asked.xid, asked.chaddr)
+    assert reply.yiaddr == dhcp.NO_ADDRESS
+    assert reply.options[dhcp.OPT_SERVER_ID] == bytes((10, 77, 0, 1))
+    assert len(outcome.data) <= MTU_PAYLOAD + len(asked.options.get(dhcp.OPT_RELAY_AGENT, b""))
+
+
+def tftp_packet(data: bytes) -> None:
+    """Whatever is read can be written and is read the same again."""
+    try:
+        packet = tftp_packets.parse(data)
+    except PacketError:
+        assert tftp_packets.ack_block(data) == -1
+        return
+    if isinstance(packet, tftp_packets.Ack):
+        assert tftp_packets.ack_block(data) == packet.block
+    if isinstance(packet, tftp_packets.Request):
+        terms = negotiate(packet.options, len(CONTENT), Limits())
+        asked = dict(packet.options)
+        assert 8 <= terms.blksize <= Limits().blksize
+        assert all(name in asked for name, _ in terms.granted)
+    assert tftp_packets.parse(packet.to_bytes()) == packet
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at + 2 <= len(data):
+        size = struct.unpack_from(">H", data, at)[0]
+        yield data[at + 2 : at + 2 + size]
+        at += 2 + size
+
+
+def tftp_session(data: bytes) -> None:
+    """A request and what the client says then: every DATA is the file's, and none is too many."""
+    pieces = list(_pieces(data))[:200]
+    try:
+        request = tftp_packets.parse(pieces[0]) if pieces else None
+    except PacketError:
+        return
+    if not isinstance(request, tftp_packets.Request) or request.write:
+        return
+    terms = negotiate(request.options, len(CONTENT), Limits())
+    transfer, now, sent = ReadTransfer(CONTENT, terms, 0.0), 0.0, 0
+    sent += _check_sent(transfer, transfer.start(now))
+    for piece in pieces[1:]:
+        now = now + 0.01 if piece else max(now, transfer.deadline)
+        if not piece:
+            out = transfer.handle_timer(now)
+        elif piece == pieces[0]:
+            out = transfer.request_again(now)
+        else:
+            try:
+                out = transfer.receive(tftp_packets.parse(piece), now)
+            except PacketError:
+                continue
+        if piece != pieces[0]:
+            sent += _check_sent(transfer, out)
+        assert transfer.answered or sent <= UNANSWERED
+        assert 0 <= transfer.bytes_acknowledged <= len(CONTENT)
+    assert not transfer.finished or not transfer.handle_timer(now + 1000.0)
+
+
+def _check_sent(transfer: ReadTransfer, out: object) -> int:
+    packets = [_joined(one) for one in out] if isinstance(out, list | tuple) else []
+    assert len(packets) <= transfer.terms.windowsize
+    size = transfer.terms.blksize
+    for packet in packets:
+        read = tftp_packets.parse(packet)
+        if isinstance(read, tftp_packets.Data):
+            assert read.payload == CONTENT[(read.block - 1) * size : read.block * size]
+    return len(packets)
+
+
+def _joined(packet: object) -> bytes:
+    if isinstance(packet, bytes | bytearray | memoryview):
+        return bytes(packet)
+    assert isinstance(packet, list | tuple)
+    return b"".join(bytes(part) for part in packet)
+
+
+LOOP = asyncio.new_event_loop()
+CONNECTION = BaseProtocol(LOOP)
+
+
+def http_head(data: bytes) -> None:
+    """What the quick path takes for a plain header, aiohttp's parser reads as harmless, too."""
+    if not plain_headers(data):
+        return
+    parser = HttpRequestParserPy(CONNECTION, LOOP, 1 << 16)
+    messages, upgraded, rest = parser.feed_data(b"GET /boot/x.ipxe HTTP/1.1" + data)
+    assert len(messages) == 1
+    assert not upgraded
+    assert not rest
+    message = messages[0][0]
+    assert not message.should_close
+    assert not message.chunked
+    assert "Content-Length" not in message.headers
+    assert "Range" not in message.headers
+
+
+def names(data: bytes) -> None:
+    """Names, MACs, generations and kernel arguments: accepted ones are stable, all else refused."""
+    text = data.decode("utf-8", "replace")
+    for read in (parse_mac, check_name, check_kernel_args):
+        try:
+            once = read(text)
+        except InvalidInput:
+            continue
+        assert read(once) == once
+        assert once.isprintable()
+    try:
+        ref = GenerationRef.parse(text)
+    except InvalidInput:
+        return
+    assert GenerationRef.parse(str(ref)) == ref
+
+
+def report(data: bytes) -> None:
+    """A report's query and text: refused in words, or a record that the journal can carry."""
+    line, _, body = data.partition(b"\n")
+    query = {key: value[0] for key, value in parse_qs(line.decode("latin-1")).items()}
+    try:
+        record = parse_report("0" * 32, query, body, at=1.0)
+    except InvalidInput:
+        return
+    assert record.phase in NODE_PHASES
+    written = decode_line(encode_line(7, record))
+    assert written is not None
+    assert written[0] == 7
+    assert decode_record(written[1]) == record
+
+
+def manifest(data: bytes) -> None:
+    """A manifest is refused, or has one digest however often it is read and written."""
+    try:
+        read = parse_manifest(data)
+    except InvalidInput:
+        return
+    assert parse_manifest(read.to_bytes()) == read
+    assert parse_manifest(read.to_bytes()).digest == read.digest
+
+
+def journal(data: bytes) -> None:
+    """A line of the journal, after a crash or a bad disk: nothing but a whole one is a record."""
+    line = decode_line(data)
+    record = decode_record(line[1] if line else data)
+    if record is not None:
+        again = decode_line(encode_line(1, record))
+        assert again is not None
+        assert decode_record(again[1]) == record
+
+
+BODIES = (
+    schemas.NodeBody,
+    schemas.NodePatch,
+    schemas.AdoptBody,
+    schemas.RoleBody,
+    schemas.RackBody,
+    schemas.PinBody,
+    schemas.RollbackBody,
+)
+
+
+def admin_body(data: bytes) -> None:
+    """The first byte chooses the body; it is refused in words or can be written again."""
+    if not data:
+        return
+    try:
+        body = BODIES[data[0] % len(BODIES)].model_validate_json(data[1:])
+    except ValidationError:
+        return
+    json.dumps(body.model_dump(mode="json"))
+    if isinstance(body, schemas.NodeBody):
+        try:
+            node = node_of(body)
+        except InvalidInput:
+            return
+        assert check_name(node.name) == node.name
+        assert node.macs == tuple(parse_mac(mac) for mac in node.macs)
+
+
+def quirk_file(data: bytes) -> None:
+    """An administrator's quirks: refused with what is wrong, never with a traceback."""
+    said = "quirks.toml"
+    try:
+        parse_quirks(data.decode("utf-8", "replace"), "quirks.toml")
+    except InvalidInput as error:
+        said = str(error)
+    assert "quirks.toml" in said
+
+
+_ACKS = [struct.pack(">HH", 4, block) for block in range(30)]
+_RRQ = b"\0\1ipxe.efi\0octet\0"
+_MANIFEST = (
+    b'{"image":"web","arch":"amd64","artifacts":{"kernel":{"sha256":"%b","size":1},"initrd":'
+    b'{"sha256":"%b","size":1},"root":{"sha256":"%b","size":1}},"cmdline":"quiet"}'
+    % (b"0" * 64, b"1" * 64, b"2" * 64)
+)
+_REPORT = b"phase=up&generation=web%401&root=" + b"0" * 64 + b"&uptime=12.5\nup\nlog"
+_LINES = [
+    b'{"kind":"token","boot":"b","hash":"h","at":1.0}',
+    b'{"kind":"phase","boot":"b","phase":"up","at":1.0,"detail":"d"}',
+    b'{"kind":"gap","count":1,"first_at":1.0,"last_at":2.0}',
+]
+
+TARGETS: dict[str, Target] = {
+    "dhcp": Target(dhcp_message, lambda: seeds.datagrams(67, 68, 4011)),
+    "offer": Target(
+        offer,
+        lambda: [bytes((n,)) + one for n in range(8) for one in seeds.datagrams(67, 4011)],
+    ),
+    "tftp": Target(
+        tftp_packet,
+        lambda: [_RRQ, _RRQ + b"tsize\x000\0blksize\x001468\0windowsize\x004\0", *_ACKS[:3],
+                 b"\0\3\0\1data", b"\0\5\0\0stop\0", b"\0\6blksize\x001024\0"],
+    ),
+    "tftp-session": Target(
+        tftp_session,
+        lambda: [seeds.session(_RRQ, *_ACKS[1:]),
+                 seeds.session(_RRQ + b"blksize\x001024\0windowsize\x004\0", *_ACKS[::4]),
+                 seeds.session(_RRQ, b"", b"", b"", b""),
+                 seeds.session(_RRQ + b"tsize\x000\0", b"\0\5\0\0probe\0")],
+    ),
+    "http": Target(
+        http_head,
+        lambda: [b"\r\nHost: 10.0.0.1:8080\r\nUser-Agent: iPXE/1.0.0\r\n\r\n",
+                 b"\r\nHost: a\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n",
+                 b"\r\nHost: a\r\nContent-Length: 3\r\nRange: bytes=0-\r\n\r\n"],
+    ),
+    "names": Target(
+        names, lambda: [b"52:54:00:12:34:56", b"5254.0012.3456", b"n1", b"web@41", b"console=ttyS0"]
+    ),
+    "report": Target(report, lambda: [_REPORT, b"phase=failed&uptime=1\nwhy", b"phase=&root=zz"]),
+    "manifest": Target(manifest, lambda: [_MANIFEST]),
+    "journal": Target(journal, lambda: _LINES),
+    "admin": Target(
+        admin_body,
+        lambda: [b'\0{"name":"n1","macs":["52:54:00:00:00:01"],"rack":"r1","message":"m"}',
+                 b'\5{"scope":"rack/r1","generation":"web@1","message":"m"}',
+                 b'\3{"image":"web","kernel_args":"quiet"}'],
+    ),
+    "quirks": Target(quirk_file, lambda: [b'[[quirk]]\noui = "b8:27:eb"\nshape = "binl"\n']),
+}  # fmt: skip
+"""Every parser that meets what others wrote, by name."""
