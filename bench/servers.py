@@ -31,6 +31,8 @@ ARTIFACT_BYTES = 400_000_000
 _BASE = Path("/var/tmp")
 """Not /tmp, which may be memory: a journal on a disk is what is measured."""
 _FOLDER = "bootserve-bench-"
+_LIMITS = ["sh", "-c", 'ulimit -n "$(ulimit -Hn)" && exec "$@"', "sh"]
+"""As many open files as may be, for every server: dnsmasq has a socket for each transfer."""
 _PORTS = {"tftp": 69, "dhcp": 67, "http": 8080}
 SCRIPTS_PER_NODE = 1_000_000
 """A node's limit of boots, raised: a bench boots each node many times in a minute."""
@@ -163,7 +165,7 @@ class Servers:
             interface=INTERFACE,
             address=SERVER,
             state_dir=state,
-            command=default_command(),
+            command=[*_LIMITS, *default_command()],
             log=self.folder / f"bootserve-{label}.log",
             arguments=[
                 *("--nbp-dir", str(self.nbp.parent)),
@@ -209,7 +211,7 @@ class Servers:
     def _spawn(self, pair: Pair, argv: Sequence[str], port: int) -> None:
         output = self.folder / f"output-{self._count}.log"
         with output.open("wb") as log:
-            process = pair.server.spawn(argv, log=log, env=self._peers.env, cwd=ROOT)
+            process = pair.server.spawn([*_LIMITS, *argv], log=log, env=self._peers.env, cwd=ROOT)
         deadline = time.monotonic() + 30
         while not pair.server.run(["ss", "-Hlnut", f"sport = :{port}"]).strip():
             self._check(process, argv, output)
