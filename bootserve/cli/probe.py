@@ -19,7 +19,7 @@ from bootserve.model.names import parse_mac
 if TYPE_CHECKING:
     from bootserve.probe.report import ProbeReport, Question, Stage
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "complete_interfaces"]
 
 EXTRA = ("scapy", "tftpy")
 HELP = f"""Say what answers a machine that boots on this segment, and what its firmware makes of it.
@@ -35,7 +35,8 @@ bear option 224 = bootserve-probe, so that bootserve keeps no record of them. {E
 """
 
 
-def _interfaces(incomplete: str) -> list[str]:
+def complete_interfaces(incomplete: str) -> list[str]:
+    """Return this machine's interfaces that begin with ``incomplete``, the loopback left out."""
     names = (name for _, name in socket.if_nameindex() if name != "lo")
     return sorted(name for name in names if name.startswith(incomplete))
 
@@ -47,7 +48,7 @@ InterfaceOption = Annotated[
         "-i",
         metavar="NAME",
         help="The interface on the segment, such as eth1.",
-        autocompletion=_interfaces,
+        autocompletion=complete_interfaces,
     ),
 ]
 
@@ -126,7 +127,7 @@ def _own_mac(interface: str) -> str:
         with open(f"/sys/class/net/{interface}/address") as file:
             return parse_mac(file.read().strip())
     except (OSError, ValueError):
-        names = ", ".join(_interfaces(""))
+        names = ", ".join(complete_interfaces(""))
         raise InvalidInput(
             f"there is no interface {interface!r}", hint=f"There are: {names}."
         ) from None

@@ -45,6 +45,7 @@ def completed(line: str, state_dir: Path) -> list[str]:
         ("bootserve node show ", ["n1", "n2", "other"]),
         ("bootserve node show n", ["n1", "n2"]),
         ("bootserve explain o", ["other"]),
+        ("bootserve probe --firmware u", ["uefi", "uefi-arm64"]),
         ("bootserve role rm ", ["compute"]),
         ("bootserve node list --rack ", ["r0", "r1", "r2"]),
         ("bootserve pin ", ["node/", "rack/", "role/", "site"]),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bootserve.cli.probe import complete_interfaces
 from tests.cli.runner import run, run_program
 
 
@@ -42,6 +44,13 @@ def test_bad_input_is_said_in_a_line(words: list[str], said: str) -> None:
     assert result.code == 1
     assert result.err.count("bootserve: ") == 1
     assert said in result.err
+
+
+def test_interfaces_are_completed_but_the_loopback() -> None:
+    offered = complete_interfaces("")
+    assert "lo" not in offered
+    assert set(offered) | {"lo"} == {name for _, name in socket.if_nameindex()}
+    assert complete_interfaces("no such") == []
 
 
 def test_a_firmware_that_there_is_not() -> None:

@@ -26,25 +26,27 @@ LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """A port that the server opens. ``address`` is empty for any."""
+    """A port that the server opens. ``address`` is empty for any; ``place`` tells equal ones."""
 
     what: str
     protocol: Literal["udp", "tcp"]
     number: int
     interface: str = ""
     address: str = ""
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.protocol.upper()} {self.number} ({self.what})"
+        return f"{self.protocol.upper()} {self.number} ({self.what}){self.place}"
 
 
 def _ports(checkup: Checkup) -> Iterator[_Port]:
     settings = checkup.settings
     for name, address in checkup.interfaces.items():
-        yield _Port("DHCP", "udp", 67, name)
-        yield _Port("PXE boot server", "udp", 4011, name)
-        yield _Port("TFTP", "udp", settings.tftp_port, name, address)
-        yield _Port("boot plane HTTP", "tcp", settings.http_port, name, address)
+        place = f" of {name}" if len(checkup.interfaces) > 1 else ""
+        yield _Port("DHCP", "udp", 67, name, place=place)
+        yield _Port("PXE boot server", "udp", 4011, name, place=place)
+        yield _Port("TFTP", "udp", settings.tftp_port, name, address, place)
+        yield _Port("boot plane HTTP", "tcp", settings.http_port, name, address, place)
     if settings.admin_port:
         yield _Port("admin API", "tcp", settings.admin_port, address=LOOPBACK)
 

@@ -100,6 +100,21 @@ def test_an_http_port_that_is_taken(doctor: Doctor, server: Namespace) -> None:
         doctor.finds("ports", "TCP 8080 (boot plane HTTP) is taken by ")
 
 
+def test_several_interfaces_are_told_apart(doctor: Doctor, lab: Lab, server: Namespace) -> None:
+    server.ip("link", "add", "eth9", "type", "veth", "peer", "name", "eth9p")
+    try:
+        for name in ("eth9", "eth9p"):
+            server.ip("link", "set", name, "up")
+        server.ip("address", "add", "10.44.9.2/24", "dev", "eth9")
+        with inside(server.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taker:
+            taker.bind(("10.44.9.2", 69))
+            doctor.finds("ports", "UDP 69 (TFTP) of eth9 is taken by ", interface="eth1,eth9")
+            doctor.finds("ports", "UDP 69 (TFTP) of eth1 is free", Level.OK,
+                         interface="eth1,eth9")  # fmt: skip
+    finally:
+        server.ip("link", "del", "eth9")
+
+
 # --- firewall ----------------------------------------------------------------------------------
 
 TABLE = "add table inet filter; add chain inet filter input { type filter hook input priority 0; "
