@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from bootserve.core.ipxe import describe
+from bootserve.core.recent import Recent
 from bootserve.model.boot import Phase
 from bootserve.model.names import Mac
 from bootserve.wire.pxe import FirmwareKind, IpxeFeatures, PxeClient
@@ -55,11 +56,14 @@ class _Trace:
 
 @dataclass(slots=True)
 class EarlyPhases:
-    """At most ``limit`` traces and as many addresses; the oldest go first."""
+    """Some ``limit`` traces and at most as many addresses; the oldest go first."""
 
     limit: int = 10_000
-    _traces: OrderedDict[Mac, _Trace] = field(default_factory=OrderedDict)
+    _traces: Recent[_Trace] = field(init=False)
     _fetches: OrderedDict[str, deque[Step]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self._traces = Recent(self.limit)
 
     def dhcp(
         self,
@@ -78,10 +82,8 @@ class EarlyPhases:
         mac, ipxe = mac or client.mac, client.kind is FirmwareKind.IPXE
         trace = self._traces.get(mac)
         if trace is None or (offer and trace.is_over(client.kind, xid, now)):
-            trace = self._traces[mac] = _Trace(xid, now, now, detail, not ipxe)
-            self._traces.move_to_end(mac)
-            if len(self._traces) > self.limit:
-                self._traces.popitem(last=False)
+            trace = _Trace(xid, now, now, detail, not ipxe)
+            self._traces.put(mac, trace)
         if ipxe and trace.ipxe is None:
             trace.ipxe = Step(Phase.IPXE, now, describe(client.features or IpxeFeatures()))
         if offer:
@@ -101,7 +103,7 @@ class EarlyPhases:
         """Return, the oldest first, and forget what led to a script served at ``now``."""
         if mac not in self._traces and address not in self._fetches:
             return []
-        trace = self._traces.pop(mac, None)
+        trace = self._traces.pop(mac)
         if trace is not None and not 0 <= now - trace.last < EARLY_SECONDS:
             trace = None
         begun = trace.at if trace else now - EARLY_SECONDS

@@ -7,10 +7,10 @@ from us) says nothing: it repeats its DISCOVER with the same xid, at 0, 4, 12 an
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from bootserve.core.recent import Recent
 from bootserve.model.names import Mac
 
 __all__ = ["EXCHANGE_SECONDS", "NoUsableOffers", "RetransmitTracker"]
@@ -56,11 +56,10 @@ _Once = tuple[int, float]
 
 
 class RetransmitTracker:
-    """Remembers the last unanswered exchange of up to ``limit`` clients, oldest forgotten first."""
+    """Remembers the last unanswered exchange of the last ``limit`` clients, and of some more."""
 
     def __init__(self, limit: int = 4096) -> None:
-        self._limit = limit
-        self._waiting: OrderedDict[Mac, _Waiting | _Once] = OrderedDict()
+        self._waiting: Recent[_Waiting | _Once] = Recent(limit)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -70,40 +69,30 @@ class RetransmitTracker:
 
         Returns the diagnosis when it is due, once for each exchange.
         """
-        table = self._waiting
-        known = table.get(mac)
+        known = self._waiting.get(mac)
         if isinstance(known, tuple):
-            if known[0] != xid or now - known[1] > EXCHANGE_SECONDS:
-                table[mac] = (xid, now)
-                table.move_to_end(mac)
+            if known[0] == xid and now - known[1] <= EXCHANGE_SECONDS:
+                waiting = _Waiting(xid, [known[1], now], now)
+                self._waiting.put(mac, waiting)
+                return self._judge(mac, waiting, now)
+        elif known is not None and known.xid == xid and now - known.last <= EXCHANGE_SECONDS:
+            known.last = now
+            if known.told:
                 return None
-            known = table[mac] = _Waiting(xid, [known[1]], known[1])
-        return self._repeated(mac, known, xid, now)
+            known.times[15:] = []  # a flood must not grow it
+            known.times.append(now)
+            return self._judge(mac, known, now)
+        self._waiting.put(mac, (xid, now))
+        return None
 
-    def _repeated(
-        self, mac: Mac, waiting: _Waiting | None, xid: int, now: float
-    ) -> NoUsableOffers | None:
-        if waiting is None or waiting.xid != xid or now - waiting.last > EXCHANGE_SECONDS:
-            self._remember(mac, (xid, now))
-            return None
-        self._waiting.move_to_end(mac)
-        waiting.last = now
-        if waiting.told:
-            return None
-        waiting.times[15:] = []  # a flood must not grow it
-        waiting.times.append(now)
+    @staticmethod
+    def _judge(mac: Mac, waiting: _Waiting, now: float) -> NoUsableOffers | None:
         first = waiting.times[0]
         waiting.told = len(waiting.times) >= _REPEATS and now - first >= _SPAN
         if not waiting.told:
             return None
-        return NoUsableOffers(mac, xid, tuple(at - first for at in waiting.times))
+        return NoUsableOffers(mac, waiting.xid, tuple(at - first for at in waiting.times))
 
     def requested(self, mac: Mac) -> None:
         """Take note of a REQUEST, to whatever server: the client accepted an offer."""
-        self._waiting.pop(mac, None)
-
-    def _remember(self, mac: Mac, waiting: _Once) -> None:
-        self._waiting[mac] = waiting
-        self._waiting.move_to_end(mac)
-        if len(self._waiting) > self._limit:
-            self._waiting.popitem(last=False)
+        self._waiting.pop(mac)

@@ -13,8 +13,9 @@ class Sampler:
     """Says which of many events are news and which of those to log; ``now`` is monotonic seconds.
 
     What a machine did a moment ago is no news within the same second; of the news of one second
-    no more than ``limit`` are logged. The rest is counted: ``repeated`` and ``unlogged`` since
-    :meth:`take`. Memory is bounded by the machines heard in one second.
+    no more than ``limit`` are logged. All are counted: ``events``, and of these
+    ``repeated`` and ``unlogged``, since :meth:`take`. Memory is bounded by the machines heard in
+    one second.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,6 +23,7 @@ class Sampler:
         self._until = 0.0
         self._seen: dict[str, set[Mac]] = {}
         self._news = 0
+        self.events = 0
         self.repeated = 0
         self.unlogged = 0
 
@@ -35,14 +37,15 @@ class Sampler:
         self._seen = {}
         self._news = 0
 
-    def take(self) -> tuple[int, int]:
-        """Return how many were repeated and how many not logged, and count anew."""
-        counts = self.repeated, self.unlogged
-        self.repeated = self.unlogged = 0
+    def take(self) -> tuple[int, int, int]:
+        """Return how many there were, were repeated and were not logged, and count anew."""
+        counts = self.events, self.repeated, self.unlogged
+        self.events = self.repeated = self.unlogged = 0
         return counts
 
     def is_news(self, mac: Mac, what: str) -> bool:
         """Whether ``mac`` has not done ``what`` in this second; otherwise it is counted."""
+        self.events += 1
         seen = self._seen.get(what)
         if seen is None:
             seen = self._seen[what] = set()

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from bootserve.model.names import Mac
 
-__all__ = ["SHAPES", "LearnedShape", "Shape", "ShapeSetting", "other_shape"]
+__all__ = ["FIXED", "SHAPES", "LearnedShape", "Shape", "ShapeSetting", "other_shape"]
 
 Shape = Literal["pxe10", "binl"]
 """``pxe10``: the boot file is in the OFFER. ``binl``: it comes in the ACK from port 4011."""
@@ -25,10 +25,10 @@ class ShapeSetting(StrEnum):
     @property
     def fixed(self) -> Shape | None:
         """The one shape that is set, or None."""
-        return _FIXED[self]
+        return FIXED[self]
 
 
-_FIXED: Final[dict[ShapeSetting, Shape | None]] = {
+FIXED: Final[dict[ShapeSetting, Shape | None]] = {
     ShapeSetting.AUTO: None,
     ShapeSetting.PXE10: "pxe10",
     ShapeSetting.BINL: "binl",

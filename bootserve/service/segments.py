@@ -16,6 +16,7 @@ from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.errors import InvalidInput
 from bootserve.model.names import Mac
+from bootserve.model.shape import FIXED
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpServer
 from bootserve.servers.tftp import TftpServer
@@ -147,11 +148,13 @@ def _responder(
     )
 
     def lookup(mac: Mac) -> OfferTarget | None:
-        plan = current.snapshot.plan(mac)
-        if plan is None:
+        snapshot = current.snapshot
+        node = snapshot.fleet.by_mac.get(mac)
+        if node is None:
             return None
-        node = plan.node
-        pinned = partial(shelf.pinned, plan) if current.snapshot.state.nbp_pins else None
-        return OfferTarget(node.name, nbp=node.nbp, shape=node.shape.fixed, pinned=pinned)
+        pinned = None
+        if snapshot.state.nbp_pins:
+            pinned = partial(shelf.pinned, snapshot.plan_of(node))
+        return OfferTarget(node.name, node.nbp, FIXED[node.shape], pinned)
 
     return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

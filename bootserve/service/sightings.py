@@ -84,7 +84,7 @@ class Sightings:
             self._recorder.offered(offered, logged=sampler.is_logged())
 
     def _tell(self) -> None:
-        self._recorder.unlogged(*self._sampler.take())
+        self._recorder.counted(*self._sampler.take())
 
     def looping(self, node: str, mac: Mac, waiting: Waiting) -> None:
         """Take note that a node in a chainload loop gets no NBP for a while."""

@@ -71,12 +71,14 @@ def test_clients_do_not_mix() -> None:
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     tracker = RetransmitTracker(limit=3)
-    for number in range(3):
-        tracker.offered(f"02:00:00:00:00:0{number}", 7, 0.0)
-    tracker.offered("02:00:00:00:00:00", 7, 4.0)
-    tracker.offered("02:00:00:00:00:03", 7, 4.0)
-    assert len(tracker) == 3
-    assert tracker.offered("02:00:00:00:00:00", 7, 12.0) is not None
+    for at in (0.0, 4.0):
+        tracker.offered(MAC, 7, at)
+    for number in range(100):
+        tracker.offered(f"02:00:00:00:00:{number:02x}", 7, 5.0)
+        tracker.offered(OTHER, 7, 5.0 + number / 100)
+    assert len(tracker) <= 6
+    assert tracker.offered(MAC, 7, 12.0) is None
+    assert tracker.offered(OTHER, 7, 12.0) is not None
 
 
 def test_a_flood_does_not_grow_what_is_found() -> None:

@@ -134,17 +134,16 @@ class Recorder:
         self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=client.mac)
 
     def offered(self, offered: Offered, *, logged: bool) -> None:
-        """Record an offer from a form; without ``logged`` its log line is left out."""
+        """Record an offer from a form, not counted yet; ``logged`` says whether to log it."""
         xid = int.from_bytes(offered.data[4:8], "big")
         client, mac = offered.kind.client, offered.mac
         self._timeline.dhcp(client, xid, time.time(), offered.what, offer=True, mac=mac)
-        self.counts[Phase.DHCP] += 1
         if logged:
             self._log.info("dhcp", detail=offered.what, node=offered.node, mac=mac)
 
-    def unlogged(self, repeated: int, unlogged: int) -> None:
-        """Count offers that were repeats, and say how many were not logged each."""
-        self.counts[Phase.DHCP] += repeated
+    def counted(self, offers: int, repeated: int, unlogged: int) -> None:
+        """Count offers from forms, and say how many were repeats or not logged each."""
+        self.counts[Phase.DHCP] += offers
         if repeated or unlogged:
             self._log.info("dhcp", repeated=repeated, unlogged=unlogged)
 
