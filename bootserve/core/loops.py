@@ -91,12 +91,16 @@ class _History:
 
 
 class LoopGuard:
-    """Counts what nodes ask for, by MAC, and says when one has to wait."""
+    """Counts what nodes ask for, by MAC, and says when one has to wait.
+
+    ``holds`` has the MACs for which :meth:`held` need be asked.
+    """
 
     def __init__(self, limits: LoopLimits = LoopLimits()) -> None:
         self._limits = limits
         self._by_mac: dict[Mac, _History] = {}
         self._offered: set[Mac] = set()
+        self.holds: set[Mac] = set()
 
     def __len__(self) -> int:
         return len(self._by_mac)
@@ -156,6 +160,14 @@ class LoopGuard:
             return outcome, None
         return Ignored(waiting.refusal, client, outcome.node, outcome.packet), waiting
 
+    def held(self, mac: Mac, now: float) -> str:
+        """Return why no NBP is offered to ``mac`` now, which waits already; empty otherwise."""
+        history = self._by_mac.get(mac)
+        if history is None or now >= history.nbps.until:
+            self.holds.discard(mac)
+            return ""
+        return Waiting(self._nbp_reason(), history.nbps.until - now).refusal
+
     def offer(self, mac: Mac, now: float) -> Waiting | None:
         """Judge an offer of the NBP to the node's ``mac``; None to make it."""
         history = self._by_mac.get(mac)
@@ -163,6 +175,7 @@ class LoopGuard:
             limits = self._limits
             seconds, new = history.nbps.waiting(limits.nbps, limits.window, mac, now)
             if seconds:
+                self.holds.add(mac)
                 return Waiting(self._nbp_reason(), seconds, new)
         self._offered.add(mac)
         return None
@@ -214,6 +227,7 @@ class LoopGuard:
         for mac in [mac for mac in self._by_mac if mac not in known]:
             del self._by_mac[mac]
         self._offered.intersection_update(known)
+        self.holds.intersection_update(known)
 
     def _script_reason(self) -> str:
         limits = self._limits

@@ -119,13 +119,15 @@ class PinnedNbp:
 class OfferTarget(NamedTuple):
     """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
 
-    ``pinned`` finds the NBP that is pinned for a kind of firmware.
+    ``pinned`` finds the NBP that is pinned for a kind of firmware; ``held`` says why none is
+    offered for now.
     """
 
     name: str
     nbp: str = ""
     shape: Shape | None = None
     pinned: Callable[[ClientArch], PinnedNbp | None] | None = None
+    held: str = ""
 
 
 class Destination(Enum):
@@ -267,6 +269,8 @@ def _boot(
     if client.kind is FirmwareKind.IPXE and (client.features is None or client.features.http):
         path = f"{settings.http_base}/boot/{client.mac.replace(':', '-')}.ipxe"
         return _Boot("script", path.encode(), _vendor(client))
+    if target.held:
+        return target.held
     name, problem = _nbp(client.arch, target, advised_nbp, settings)
     if not name:
         return problem

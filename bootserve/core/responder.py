@@ -106,7 +106,7 @@ class Responder:
             return self._decide(data, port, now, at, None)
         mac = asked.chaddr.hex(":")
         target = self._lookup(mac)
-        if target is None:
+        if target is None or target.held:  # what is not answered is not noted either
             return self._decide(data, port, now, at, None)
         xid = int.from_bytes(data[4:8], "big")
         noted = self._note(mac, xid, target, kind.advice, now, has_shape=kind.has_shape)

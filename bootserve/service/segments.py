@@ -96,7 +96,7 @@ def make_segments(
             on_event=sightings.tftp,
             sock=bound.tftp,
         )
-        responder = _responder(settings, network, http_base, nbps, current, shapes, shelf)
+        responder = _responder(settings, network, http_base, nbps, current, shapes, shelf, loops)
         dhcp = DhcpServer(
             interface=interface,
             address=str(network.ip),
@@ -138,6 +138,7 @@ def _responder(
     current: Current,
     shapes: ShapeKeeper,
     shelf: NbpShelf,
+    loops: LoopGuard,
 ) -> Responder:
     offers = OfferSettings(
         address=str(network.ip),
@@ -155,6 +156,7 @@ def _responder(
         pinned = None
         if snapshot.state.nbp_pins:
             pinned = partial(shelf.pinned, snapshot.plan_of(node))
-        return OfferTarget(node.name, node.nbp, FIXED[node.shape], pinned)
+        held = loops.held(mac, time.monotonic()) if mac in loops.holds else ""
+        return OfferTarget(node.name, node.nbp, FIXED[node.shape], pinned, held)
 
     return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

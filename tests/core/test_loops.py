@@ -141,3 +141,16 @@ def test_machines_that_are_no_node_are_not_counted() -> None:
     for number in range(20):
         assert load_nbp(guard, 100.0 + number, OTHER)
     assert len(guard) == 0
+
+
+def test_who_waits_already_is_known_without_being_counted() -> None:
+    guard = LoopGuard(LIMITS)
+    assert guard.held(MAC, 100.0) == ""
+    for now in (100.0, 110.0):
+        load_nbp(guard, now)
+    assert guard.held(MAC, 120.0) == ""
+    outcome, waiting = guard.watch(packet(1), 120.0)
+    assert isinstance(outcome, Ignored)
+    assert waiting is not None
+    assert guard.held(MAC, 120.0) == outcome.reason
+    assert guard.held(MAC, 120.0 + waiting.seconds) == ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
-from bootserve.core.quirks import Quirk, QuirkTable
+from bootserve.core.quirks import Advice, Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
 from bootserve.model.names import Mac
@@ -135,6 +135,18 @@ def test_a_client_with_one_kind_of_answer_keeps_it(changes: dict[str, Any], kind
     site.sends(1, 200, xid=8, **changes), site.sends(1, 204, xid=8, **changes)
     site.sends(1, 212, xid=8, **changes)
     assert site.found is not None
+
+
+def test_a_node_that_is_held_is_not_taken_for_one_that_takes_no_offer() -> None:
+    site = Site()
+    assert site.sends(1, 90.0) == "offer nbp"
+    site.target = OfferTarget("web1", held="it waits")
+    assert site.fails(xid=9) == ["it waits"] * 4
+    assert site.found is None
+    assert site.book.offered(MAC, Advice("pxe10")) == "pxe10"
+    assert site.sends(1, 140.0, options=IPXE) == "offer script"
+    site.target = OfferTarget("web1")
+    assert site.fails(xid=11, start=200.0)[:2] == ["offer nbp", "offer nbp"]
 
 
 def test_a_stranger_adapts_too_and_nothing_is_learned() -> None:
