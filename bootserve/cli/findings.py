@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from bootserve.cli.output import Output, clean
+from bootserve.cli.output import Output
 from bootserve.model.finding import Finding, Level, worst
 
 __all__ = ["EXITS", "exit_code", "findings_json", "render_findings"]
@@ -34,7 +34,7 @@ def render_findings(out: Output, findings: Sequence[Finding]) -> None:
     out.table(
         ["", "ABOUT", "FOUND", "WHAT TO DO"],
         [
-            [Text(one.level, STYLES[one.level]), one.subject, clean(one.found), clean(one.action)]
+            [Text(one.level, STYLES[one.level]), one.subject, one.found, one.action]
             for one in findings
         ],
     )

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import io
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ __all__ = ["Fetched", "fetch_http", "fetch_tftp"]
 
 BLOCK_SIZE = 1428
 SECONDS = 5
+MOST_SECONDS = 900.0
 HEAD = 65536
 CHUNK = 1 << 20
 
@@ -95,7 +97,10 @@ def fetch_http(
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         digest, head, size = hashlib.sha256(), bytearray(), 0
-        while size < limit and (chunk := answer.read(min(CHUNK, limit - size))):
+        deadline = time.monotonic() + MOST_SECONDS
+        while size < limit and (chunk := answer.read1(min(CHUNK, limit - size))):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{url} takes too long: {size} bytes in {MOST_SECONDS:.0f} s")
             digest.update(chunk)
             size += len(chunk)
             head += chunk[: keep - len(head)]

@@ -31,8 +31,8 @@ CLASS = "--dhcp-option-force=60,PXEClient"
 @pytest.fixture(scope="module")
 def nbp_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("nbps")
-    for name in ("ipxe.efi", "undionly.kpxe"):
-        shutil.copy(NBPS / name, folder / name)
+    shutil.copy(NBPS / "snponly.efi", folder / "ipxe.efi")  # the smaller
+    shutil.copy(NBPS / "undionly.kpxe", folder / "undionly.kpxe")
     return folder
 
 
