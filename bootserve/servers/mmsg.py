@@ -190,31 +190,39 @@ class Outbox:
         self._messages = _Messages()
         self._peers: list[Peer] = []
         self._places: list[int] = []
-        self._segments: dict[int, int] = {}
+        # Of each slot, the size of the segments that it was last set to, 0 for none.
+        self._segments = [0] * SLOTS
         self._held: list[bytes] = []
         self._can_segment = True
         self.failed: list[tuple[Peer, int]] = []
 
-    def add(self, peer: Peer, place: int, length: int) -> None:
+    def add(self, peer: Peer, place: int, length: int, segment: int = 0) -> None:
         """Add the datagram of ``length`` bytes at ``place`` in memory.
 
         It must stay there until :meth:`flush`, which is called here when there is no more room.
+        With ``segment`` it leaves as datagrams of that many bytes, the last one maybe shorter.
         """
-        if len(self._peers) == SLOTS:
+        slot = len(self._peers)
+        if slot == SLOTS:
             self.flush()
+            slot = 0
+        if self._segments[slot] != segment:
+            self._segment(slot, segment)
         self._peers.append(peer)
         self._places += (place, length)
 
     def add_run(self, peer: Peer, place: int, length: int, segment: int) -> None:
-        """Add ``length`` bytes as datagrams of ``segment`` bytes, the last one maybe shorter."""
-        step = segment
-        if self._can_segment:
-            step *= max(1, min(_MOST_SEGMENTS, _GREATEST_RUN // segment))
-        for start in range(0, length, step):
-            size = min(step, length - start)
-            self.add(peer, place + start, size)
-            if size > segment:
-                self._segment(len(self._peers) - 1, segment)
+        """Add ``length`` bytes, of whatever number, as datagrams of ``segment`` bytes."""
+        if length <= segment:
+            self.add(peer, place, length)
+        elif self._can_segment:
+            most = segment * max(1, min(_MOST_SEGMENTS, _GREATEST_RUN // segment))
+            for start in range(0, length, most):
+                size = min(most, length - start)
+                self.add(peer, place + start, size, segment if size > segment else 0)
+        else:
+            for start in range(0, length, segment):
+                self.add(peer, place + start, min(segment, length - start))
 
     def add_datagrams(self, peer: Peer, datagrams: Sequence[bytes | memoryview]) -> None:
         """Add copies of ``datagrams``, of which only the last may be shorter than the rest."""
@@ -241,28 +249,26 @@ class Outbox:
             if taken < 0:
                 taken = self._overcome(sent, ctypes.get_errno())
             sent += taken
-        self._clear()
-
-    def _clear(self) -> None:
-        for slot in self._segments:
-            _QUAD.pack_into(self._messages.headers, _HEADER * slot + _CONTROL_LENGTH, 0)
-        self._segments.clear()
         self._held.clear()
         self._peers.clear()
         self._places.clear()
 
     def _segment(self, slot: int, segment: int) -> None:
-        _SEGMENT.pack_into(
-            self._messages.controls, _CONTROL * slot, 18, _SOL_UDP, _UDP_SEGMENT, segment
-        )
-        _QUAD.pack_into(self._messages.headers, _HEADER * slot + _CONTROL_LENGTH, _CONTROL)
+        """Let the messages of ``slot`` be cut into segments from now on, or be left whole."""
+        messages = self._messages
+        if segment:
+            _SEGMENT.pack_into(
+                messages.controls, _CONTROL * slot, 18, _SOL_UDP, _UDP_SEGMENT, segment
+            )
+        length = _CONTROL if segment else 0
+        _QUAD.pack_into(messages.headers, _HEADER * slot + _CONTROL_LENGTH, length)
         self._segments[slot] = segment
 
     def _overcome(self, slot: int, error: int) -> int:
         """Do what can be done about a message that was not sent; return how many are done with."""
         if error == errno.EINTR:
             return 0
-        if slot in self._segments and error not in _UNREACHABLE:
+        if self._segments[slot] and error not in _UNREACHABLE:
             # A path whose MTU is below the interface's gives EINVAL: no reason to do without
             # segments for everybody.
             self._can_segment = self._can_segment and error == errno.EINVAL

@@ -151,11 +151,11 @@ class TftpLoop:
                 continue
             transfer, packets, place, stride = entry
             first, last = transfer.next_window(now)
-            start, end = (first - 1) * stride, min(last * stride, len(packets))
+            start, end = (first - 1) * stride, last * stride
             if first == last:
-                outbox.add(peer, place + start, end - start)
+                outbox.add(peer, place + start, min(end, len(packets)) - start)
             else:
-                outbox.add_run(peer, place + start, end - start, stride)
+                outbox.add_run(peer, place + start, min(end, len(packets)) - start, stride)
 
     def _take_other(self, peer: Peer, slot: int, length: int, now: float) -> None:
         # First, since the engine may let go of packets that wait to be sent.
