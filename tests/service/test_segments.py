@@ -145,7 +145,10 @@ def test_one_segment_does_not_answer_on_the_other(sides: list[Side], server: Boo
     ("arguments", "words"),
     [
         (["--interface", "eth1"], "interface eth1 is given twice"),
-        (["--interface", "eth3", "--address", "eth3=10.44.0.2"], "would both advertise 10.44.0.2"),
+        (
+            ["--interface", "eth3", "--address", "eth3=10.44.0.2"],
+            "interface eth3 does not have the address 10.44.0.2",
+        ),
         (["--interface", "eth3", "--address", "10.44.2.2"], "eth3=10.44.2.2"),
         (["--interface", "eth3", "--address", "eth4=10.44.2.2"], "eth4 is none of the interfaces"),
         (["--interface", "eth8"], "there is no interface eth8"),
@@ -156,3 +159,16 @@ def test_interfaces_that_cannot_be_served_together(
 ) -> None:
     said = fails(lab.bootserve(state_dir=tmp_path / "state", arguments=arguments))
     assert words in said
+
+
+def test_two_interfaces_with_one_address_cannot_be_told_apart(
+    lab: Lab, sides: list[Side], tmp_path: Path
+) -> None:
+    server = lab.network.server
+    server.ip("address", "add", "10.44.0.2/32", "dev", "eth3")
+    try:
+        arguments = ["--interface", "eth3", "--address", "eth3=10.44.0.2"]
+        said = fails(lab.bootserve(state_dir=tmp_path / "state", arguments=arguments))
+    finally:
+        server.ip("address", "del", "10.44.0.2/32", "dev", "eth3")
+    assert "interfaces eth1 and eth3 would both advertise 10.44.0.2" in said
