@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from bootserve.core.firmware import Firmware
 from bootserve.model.finding import Finding, Level, worst
 from bootserve.probe.report import ProbeReport, Question
 from bootserve.probe.run import probe
+from bootserve.wire.dhcp import build, parse
 from tests.cli.runner import run, run_program
 from tests.support.api import Admin
 from tests.support.dnsmasq import dnsmasq
@@ -196,6 +202,53 @@ def test_a_main_server_that_switches_proxies_off_for_ipxe(
         report = look(client, [2, 2])
     found = finding(report, "boot", "tells iPXE to listen to no proxy (option 175.176)")
     assert found.level is Level.ERROR
+
+
+@contextmanager
+def odd_server(namespace: Namespace) -> Iterator[None]:
+    """Answer each DISCOVER with what no client can read, no client takes, and no client asked."""
+    with inside(namespace.name):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+    sock.bind(("", 67))
+    sock.settimeout(0.05)
+    done = threading.Event()
+
+    def answer() -> None:
+        while not done.is_set():
+            try:
+                asked = parse(sock.recv(4096))
+            except TimeoutError:
+                continue
+            reply = replace(asked, op=2, options={53: b"\2", 60: b"PXEClient"})
+            other = replace(reply, xid=asked.xid ^ 1)
+            cut = build(reply)[:240] + b"\x35\x09\x02"  # an option that overruns the packet
+            for data in (build(reply), build(other), cut):
+                sock.sendto(data, ("255.255.255.255", 68))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+    sock.close()
+
+
+def test_a_server_that_sends_nonsense(client: Namespace, main: Namespace, other: Namespace) -> None:
+    with dnsmasq(main), odd_server(other):
+        report = look(client, [3, 3])
+    drops = [one for one in report.findings if "it lacks option 54 (server)" in one.found]
+    assert [one.found.split(":")[0] for one in drops] == [
+        "EDK2 drops the offer of 10.44.0.5",
+        "iPXE drops the offer of 10.44.0.5",
+    ]
+    unread = [
+        one for one in report.findings if "10.44.0.5 sent what no client can read" in one.found
+    ]
+    assert len(unread) == 2
+    assert "overruns the space it is in" in unread[0].found
+    finding(report, "script", "boots web@1")
 
 
 # --- faults of bootserve -----------------------------------------------------------------------
