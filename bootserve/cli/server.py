@@ -128,7 +128,7 @@ def _boots(out: Output, answer: BootList) -> None:
         out.note("No boots.")
         return
     out.table(
-        ["TIME", "NODE", "GENERATION", ">REVISION", "PHASE", ">SECONDS", "RUNS", "BOOT"],
+        ["TIME", "NODE", "GENERATION", ">REVISION", "PHASE", ">SECONDS", "RUNS", "IPXE", "BOOT"],
         [
             [
                 local_time(one.at),
@@ -137,6 +137,7 @@ def _boots(out: Output, answer: BootList) -> None:
                 one.revision,
                 *_last_phase(one),
                 _runs(one),
+                one.ipxe.partition(":")[0] or "?",
                 one.id,
             ]
             for one in answer.boots

@@ -74,7 +74,7 @@ def test_boots(cli: Cli, booted: str) -> None:
     assert (boot["id"], boot["node"], boot["generation"]) == (booted, "n1", "web@1")
     head, line = cli("boots", "n1").out.splitlines()
     assert head.split() == [
-        *("TIME", "NODE", "GENERATION", "REVISION", "PHASE", "SECONDS", "RUNS", "BOOT")
+        *("TIME", "NODE", "GENERATION", "REVISION", "PHASE", "SECONDS", "RUNS", "IPXE", "BOOT")
     ]
     assert line.split()[2:5] == ["n1", "web@1", str(boot["revision"])]
     assert "failed" in line
