@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootserve.core.jitter import jittered
 from bootserve.core.loops import LONGEST_PAUSE, LoopGuard, LoopLimits, Waiting
@@ -154,3 +156,29 @@ def test_who_waits_already_is_known_without_being_counted() -> None:
     assert waiting is not None
     assert guard.held(MAC, 120.0) == outcome.reason
     assert guard.held(MAC, 120.0 + waiting.seconds) == ""
+
+
+@given(
+    st.lists(st.floats(0.0, 120.0), min_size=1, max_size=300),
+    st.integers(1, 5),
+    st.floats(20.0, 600.0),
+)
+def test_however_it_asks_a_node_gets_few_boots_in_any_window(
+    gaps: list[float], limit: int, window: float
+) -> None:
+    guard, now = LoopGuard(LoopLimits(scripts=limit, window=window)), 0.0
+    minted: list[float] = []
+    waits: list[float] = []
+    for gap in gaps:
+        now += gap
+        waiting = guard.script(MAC, now)
+        if waiting is None:
+            guard.minted(MAC, now)
+            minted.append(now)
+        elif waiting.new:
+            waits.append(waiting.seconds)
+            assert LONGEST_PAUSE * 1.25 >= waiting.seconds >= jittered(30, MAC)
+    for start in minted:
+        within = [at for at in minted if start <= at < start + window]
+        # as many as are allowed, and one attempt after each wait, the shortest of which is known
+        assert len(within) <= limit + 1 + window / jittered(30, MAC)
