@@ -122,7 +122,7 @@ class TftpChild:
             with contextlib.suppress(PipeClosed):
                 self._pipe.send({"stop": True})
             await self._end(self._process)
-            self._on_readable()
+            self._drain()
         self._close_pipe()
         self._contents.close()
 
@@ -153,11 +153,22 @@ class TftpChild:
     async def _keep_running(self) -> None:
         while self._process is not None:
             code = await self._process.wait()
-            self._on_readable()
+            self._drain()
             self._close_pipe()
             self._tell(f"the TFTP process ended with {code}; another takes its place")
+            await self._spawn_again()
+
+    async def _spawn_again(self) -> None:
+        """Start another worker, however long it takes until that can be done."""
+        while True:
             await asyncio.sleep(_PAUSE)
-            await self._spawn()
+            try:
+                await self._spawn()
+            except OSError as error:
+                self._close_pipe()
+                self._tell(f"the TFTP process cannot be started: {error.strerror}; tried again")
+            else:
+                return
 
     def _tell(self, detail: str) -> None:
         self._on_event(TftpEvent(TftpEventKind.TROUBLE, ("", 0), detail=detail))
@@ -169,19 +180,29 @@ class TftpChild:
             self._pipe = None
 
     def _on_readable(self) -> None:
-        """Read what the worker says."""
-        pipe = self._pipe
-        if pipe is None:
+        """Read what the worker says, some of it: others have their turn."""
+        if self._pipe is None:
             return
         try:
-            for _ in range(_MESSAGES):
-                received = pipe.receive()
-                if received is None:
-                    return
-                self._take(pipe, received[0])
+            self._read(self._pipe)
         except PipeClosed:
             # Its process has ended, which is waited for elsewhere.
-            asyncio.get_running_loop().remove_reader(pipe)
+            asyncio.get_running_loop().remove_reader(self._pipe)
+
+    def _drain(self) -> None:
+        """Read all that a worker said before it ended."""
+        with contextlib.suppress(PipeClosed):
+            while self._pipe is not None and self._read(self._pipe):
+                pass
+
+    def _read(self, pipe: Pipe) -> bool:
+        """Read some messages; return whether there may be more. Raises PipeClosed."""
+        for _ in range(_MESSAGES):
+            received = pipe.receive()
+            if received is None:
+                return False
+            self._take(pipe, received[0])
+        return True
 
     def _take(self, pipe: Pipe, message: dict[str, Any]) -> None:
         if "find" in message:

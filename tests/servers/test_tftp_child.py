@@ -107,6 +107,21 @@ async def test_a_worker_that_crashes_is_told_of_and_another_takes_its_place() ->
     assert trouble.detail == "the TFTP process ended with -9; another takes its place"
 
 
+async def test_a_worker_that_cannot_be_started_again_is_told_of_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files, events = Files(), asyncio.Queue[TftpEvent]()
+    async with serving(files, events) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/no/such/python")
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+            async with asyncio.timeout(30):
+                told = [(await events.get()).detail for _ in range(2)]
+        assert told[1].startswith("the TFTP process cannot be started: No such file")
+        assert await fetch(server, "nbp") == files.content["nbp"]
+
+
 async def test_signals_that_go_to_every_process_leave_the_end_to_the_server() -> None:
     files = Files()
     async with serving(files, asyncio.Queue()) as server:
