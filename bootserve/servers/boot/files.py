@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from aiohttp import web
 
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.boot import Phase
 from bootserve.servers.boot.recorder import Recorder
+from bootserve.servers.boot.sending import send_range
 from bootserve.store.artifacts import ArtifactStore
 
 __all__ = ["routes", "send_file"]
 
 YEAR = 365 * 24 * 3600
-SLICE = 8 << 20
-SLICE_SECONDS = 120.0
-"""A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 
 
 async def send_file(
@@ -55,7 +51,9 @@ async def send_file(
         await response.prepare(request)
         if request.method == "HEAD":
             return response, False
-        await _send(request, file, start, stop)
+        if request.transport is None:
+            raise ConnectionResetError("the client went away")
+        await send_range(request.transport, file, start, stop)
         await response.write_eof()
     return response, stop == size
 
@@ -69,16 +67,6 @@ def _wanted_range(request: web.Request, etag: str, size: int) -> tuple[int, int,
     except ValueError:
         return 0, size, False  # RFC 9110 section 14.2: a malformed Range is ignored
     return (start, stop, True) if start < stop else None
-
-
-async def _send(request: web.Request, file: BinaryIO, start: int, stop: int) -> None:
-    loop = asyncio.get_running_loop()
-    while start < stop:
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client went away")
-        async with asyncio.timeout(SLICE_SECONDS):
-            start += await loop.sendfile(transport, file, start, min(SLICE, stop - start))
 
 
 def routes(
