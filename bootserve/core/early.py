@@ -54,12 +54,16 @@ class _Trace:
         return self.ipxe is not None and not self.from_firmware and not repeated
 
 
+_Once = tuple[int, float, str]
+"""A trace of one offer to a firmware so far: its xid, when it was made, and its words."""
+
+
 @dataclass(slots=True)
 class EarlyPhases:
     """Some ``limit`` traces and at most as many addresses; the oldest go first."""
 
     limit: int = 10_000
-    _traces: Recent[_Trace] = field(init=False)
+    _traces: Recent[_Trace | _Once] = field(init=False)
     _fetches: OrderedDict[str, deque[Step]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -80,7 +84,10 @@ class EarlyPhases:
         ``mac`` is the node's, when ``client`` describes another machine of its make.
         """
         mac, ipxe = mac or client.mac, client.kind is FirmwareKind.IPXE
-        trace = self._traces.get(mac)
+        if offer and not ipxe:
+            self.offered(mac, xid, now, detail)
+            return
+        trace = self._trace(mac)
         if trace is None or (offer and trace.is_over(client.kind, xid, now)):
             trace = _Trace(xid, now, now, detail, not ipxe)
             self._traces.put(mac, trace)
@@ -88,6 +95,27 @@ class EarlyPhases:
             trace.ipxe = Step(Phase.IPXE, now, describe(client.features or IpxeFeatures()))
         if offer:
             trace.xid, trace.last = xid, now
+
+    def offered(self, mac: Mac, xid: int, now: float, detail: str) -> None:
+        """Note an offer to a firmware, as :meth:`dhcp` does; nearly all are the first."""
+        known = self._traces.get(mac)
+        if known is None or isinstance(known, tuple):
+            if known is None or known[0] != xid or now - known[1] >= REPEAT_SECONDS:
+                self._traces.put(mac, (xid, now, detail))
+                return
+            self._traces.put(mac, _Trace(xid, now, known[1], known[2], from_firmware=True))
+        elif known.is_over(FirmwareKind.PXE, xid, now):
+            self._traces.put(mac, (xid, now, detail))
+        else:
+            known.xid, known.last = xid, now
+
+    def _trace(self, mac: Mac) -> _Trace | None:
+        known = self._traces.get(mac)
+        if isinstance(known, tuple):
+            xid, at, detail = known
+            known = _Trace(xid, at, at, detail, from_firmware=True)
+            self._traces.put(mac, known)
+        return known
 
     def fetched(self, phase: Phase, address: str, now: float, detail: str) -> None:
         """Note that ``address`` has fetched an NBP."""
@@ -103,7 +131,8 @@ class EarlyPhases:
         """Return, the oldest first, and forget what led to a script served at ``now``."""
         if mac not in self._traces and address not in self._fetches:
             return []
-        trace = self._traces.pop(mac)
+        trace = self._trace(mac)
+        self._traces.pop(mac)
         if trace is not None and not 0 <= now - trace.last < EARLY_SECONDS:
             trace = None
         begun = trace.at if trace else now - EARLY_SECONDS

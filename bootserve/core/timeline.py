@@ -43,7 +43,8 @@ class ActiveBoot:
 class Timeline:
     """The boots under way and the early phases of boots still to come.
 
-    At most ``max_boots`` boots and ``max_early`` early sightings are held; the oldest go first.
+    At most ``max_boots`` boots and some ``max_early`` early sightings are held; the oldest go
+    first. ``offered`` notes an offer to a firmware, as :meth:`dhcp` does and at less cost.
     """
 
     def __init__(self, *, max_boots: int = 50_000, max_early: int = 10_000) -> None:
@@ -51,6 +52,7 @@ class Timeline:
         self._boots: OrderedDict[str, ActiveBoot] = OrderedDict()
         self._by_address: dict[str, str] = {}
         self._early = EarlyPhases(max_early)
+        self.offered = self._early.offered
         self._ipxes: OrderedDict[Mac, Ipxe] = OrderedDict()
 
     def dhcp(

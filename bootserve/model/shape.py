@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from bootserve.model.names import Mac
 
-__all__ = ["FIXED", "SHAPES", "LearnedShape", "Shape", "ShapeSetting", "other_shape"]
+__all__ = ["SHAPES", "LearnedShape", "Shape", "ShapeSetting", "other_shape"]
 
 Shape = Literal["pxe10", "binl"]
 """``pxe10``: the boot file is in the OFFER. ``binl``: it comes in the ACK from port 4011."""
@@ -22,17 +22,11 @@ class ShapeSetting(StrEnum):
     PXE10 = "pxe10"
     BINL = "binl"
 
-    @property
-    def fixed(self) -> Shape | None:
-        """The one shape that is set, or None."""
-        return FIXED[self]
+    fixed: Shape | None
+    """The one shape that is set, or None."""
 
-
-FIXED: Final[dict[ShapeSetting, Shape | None]] = {
-    ShapeSetting.AUTO: None,
-    ShapeSetting.PXE10: "pxe10",
-    ShapeSetting.BINL: "binl",
-}
+    def __init__(self, value: str) -> None:
+        self.fixed = next((shape for shape in SHAPES if shape == value), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.errors import InvalidInput
 from bootserve.model.names import Mac
-from bootserve.model.shape import FIXED
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpServer
 from bootserve.servers.tftp import TftpServer
@@ -157,6 +156,6 @@ def _responder(
         if snapshot.state.nbp_pins:
             pinned = partial(shelf.pinned, snapshot.plan_of(node))
         held = loops.held(mac, time.monotonic()) if mac in loops.holds else ""
-        return OfferTarget(node.name, node.nbp, FIXED[node.shape], pinned, held)
+        return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held)
 
     return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

@@ -136,10 +136,13 @@ class Recorder:
     def offered(self, offered: Offered, *, logged: bool) -> None:
         """Record an offer from a form, not counted yet; ``logged`` says whether to log it."""
         xid = int.from_bytes(offered.data[4:8], "big")
-        client, mac = offered.kind.client, offered.mac
-        self._timeline.dhcp(client, xid, time.time(), offered.what, offer=True, mac=mac)
+        _, mac, node, what, kind, _ = offered
+        if kind.is_ipxe:
+            self._timeline.dhcp(kind.client, xid, time.time(), what, offer=True, mac=mac)
+        else:
+            self._timeline.offered(mac, xid, time.time(), what)
         if logged:
-            self._log.info("dhcp", detail=offered.what, node=offered.node, mac=mac)
+            self._log.info("dhcp", detail=what, node=node, mac=mac)
 
     def counted(self, offers: int, repeated: int, unlogged: int) -> None:
         """Count offers from forms, and say how many were repeats or not logged each."""
