@@ -19,7 +19,7 @@ from bootserve.servers.tftp import TftpEvent, TftpEventKind
 
 __all__ = ["Sightings"]
 
-LINES_A_SECOND = 500
+LINES_A_SECOND = 200
 """Offers logged each, of all that are made from forms in a second; the rest is counted."""
 
 
