@@ -52,10 +52,8 @@ class Sightings:
         if event.kind in ("send failed", "receive failed"):
             detail = f"{event.kind}: {event.reason}"
             self._log.error("dhcp", node=event.node, port=event.port, detail=detail)
-        if client is None:
+        if client is None or client.is_probe:
             return  # not a network-boot client: ordinary DHCP traffic, or noise
-        if client.is_probe and event.kind != "send failed":
-            return
         if event.kind == "no usable offers":
             self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.kind == "ignored":
