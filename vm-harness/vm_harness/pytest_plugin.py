@@ -70,7 +70,10 @@ def _logs(used: Lab) -> Iterator[tuple[str, str]]:
             yield f"console of {one.name} (last {_LINES} lines)", _tail(one.console_log, _LINES)
     for server in used.servers:
         yield f"log of {server.log.stem}", _tail(server.log, _LOG_LINES)
-    yield "log of the DHCP server", _tail(used.dhcp.log, _LOG_LINES)
+    for dhcp in used.dhcp_servers:
+        yield f"log of the DHCP server {dhcp.log.stem}", _tail(dhcp.log, _LOG_LINES)
+    if used.relay:
+        yield "log of the DHCP relay", _tail(used.relay.log, _LOG_LINES)
 
 
 def _tail(path: Path, lines: int) -> str:
