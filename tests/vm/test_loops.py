@@ -1,0 +1,33 @@
+"""A real machine that goes round in circles is made to wait, and its console says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from vm_harness.lab import Lab, mac_for
+from vm_harness.pytest_plugin import VmFactory
+
+from tests.vm.conftest import Site
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
+
+SECONDS = 90.0
+RESETS_ITSELF = "#!ipxe\necho boot {{ boot_id }} resets itself\nreboot\n"
+
+
+def test_a_machine_that_resets_itself_waits(lab: Lab, vm: VmFactory, tmp_path: Path) -> None:
+    (tmp_path / "node.ipxe.j2").write_text(RESETS_ITSELF)
+    limits = ["--boots-per-node", "2", "--templates-dir", str(tmp_path)]
+    site = Site(lab, lab.bootserve(arguments=limits).start())
+    site.admin.publish("web", "1")
+    site.admin.call("PUT", "/roles/web", image="web")
+    site.admin.call("POST", "/nodes", name="round", macs=[mac_for("round")], role="web")
+    site.admin.call("PUT", "/pins", scope="site", generation="web@1")
+    node = vm("round", memory=256).start()
+    reason = "its script was fetched 2 times within 5 minutes and no report came"
+    # the rest of the reason is in the console's next line
+    node.expect("bootserve: node round is in a loop: its script was fetched 2 times", SECONDS)
+    assert len(site.admin.call("GET", "/boots?node=round")["boots"]) == 2
+    assert reason in site.admin.call("GET", "/nodes/round/explain")["waits"]
+    site.server.stop()
