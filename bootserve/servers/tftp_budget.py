@@ -3,6 +3,10 @@
 A request's source address is easily forged, and a reply is larger than a request. So an address
 gets at most three datagrams until it has acknowledged one, whatever is asked in its name and from
 however many ports. RFC 9000 section 8.1 has the same idea.
+
+What this cannot stop is a forger who guesses the acknowledgements too. A port of its own for each
+transfer would make that hard (RFC 1350 section 4), at the price told in :mod:`.tftp`; forged source
+addresses must be kept off the provisioning network by its switches and routers.
 """
 
 from __future__ import annotations

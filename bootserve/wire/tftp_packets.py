@@ -210,11 +210,14 @@ def _flat(options: Options) -> Iterable[str]:
 
 def _strings(texts: Iterable[str]) -> bytes:
     """Return ``texts`` in Latin-1, each with its NUL."""
-    joined = "".join(f"{_checked(text)}\0" for text in texts)
-    return joined.encode("latin-1")
+    return b"".join([_encoded(text) for text in texts])
 
 
-def _checked(text: str) -> str:
-    if "\0" in text or any(ord(character) > 0xFF for character in text):
+def _encoded(text: str) -> bytes:
+    try:
+        data = text.encode("latin-1")
+    except UnicodeEncodeError:
+        data = b"\0"
+    if b"\0" in data:
         raise PacketError(f"{text[:40]!r} cannot be said in a TFTP packet")
-    return text
+    return data + b"\0"
