@@ -78,7 +78,7 @@ async def test_three_datagrams_go_to_an_address_whatever_is_asked_and_a_late_ack
                 address: [stack.enter_context(client(server, address)) for _ in range(40)]
                 for address in ASKED
             }
-            for wait in (0.5, 4.0):
+            for wait in (0.3, 3.2):
                 for address, socks in ports.items():
                     for sock in socks:
                         sock.send(ASKED[address])
