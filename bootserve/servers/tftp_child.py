@@ -170,8 +170,8 @@ class TftpChild:
             else:
                 return
 
-    def _tell(self, detail: str) -> None:
-        self._on_event(TftpEvent(TftpEventKind.TROUBLE, ("", 0), detail=detail))
+    def _tell(self, detail: str, left_out: int = 0) -> None:
+        self._on_event(TftpEvent(TftpEventKind.TROUBLE, ("", 0), detail=detail, left_out=left_out))
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
@@ -211,7 +211,8 @@ class TftpChild:
             for fields in message["events"]:
                 self._on_event(unpack_event(fields))
             if message["left_out"]:
-                self._tell(f"{message['left_out']} more requests came to nothing")
+                left_out = message["left_out"]
+                self._tell(f"{left_out} more requests came to nothing", left_out)
         else:
             self._ready.set()
 

@@ -67,7 +67,8 @@ class TftpEvent:
     """One line for the log.
 
     ``filename`` is printable ASCII, whatever the client sent. ``bytes_sent`` counts the bytes of
-    the file that the client acknowledged; ``seconds`` is the time since the request.
+    the file that the client acknowledged; ``seconds`` is the time since the request. ``left_out``
+    are the requests that came to nothing and have no event of their own.
     """
 
     kind: TftpEventKind
@@ -79,6 +80,7 @@ class TftpEvent:
     windowsize: int = 0
     retransmissions: int = 0
     detail: str = ""
+    left_out: int = 0
 
 
 @dataclass(slots=True)

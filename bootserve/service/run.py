@@ -24,8 +24,9 @@ from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.server import make_app as make_admin_app
 from bootserve.servers.boot import files, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
-from bootserve.servers.boot.front import IDLE_SECONDS, Listener
+from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
 from bootserve.servers.neighbours import neighbour_mac
+from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.notify import notify
@@ -35,6 +36,7 @@ from bootserve.service.recall import Recall, recent_boots, remember_loops
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
+from bootserve.service.weblog import make_web_logger
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
 from bootserve.store.lock import StateLock
@@ -98,6 +100,7 @@ async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> 
         stack.callback(kept.close)
         parts = await asyncio.to_thread(wire, settings, ports, kept, log, log_scripts)
         stack.callback(parts.sql.close)
+        stack.callback(parts.calm.flush)
         reload = partial(_reload, parts, log)
         loop.add_signal_handler(signal.SIGHUP, _reload_on_signal, reload, log)
         await _start(parts, kept, ports, reload, log, stack)
@@ -235,7 +238,7 @@ async def _start_admin(
     token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
     hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))
     app = make_admin_app(plane, reporter.registry(), token, hosts)
-    runner = await _runner(app, stack)
+    runner = await _runner(app, parts.calm, stack)
     path = settings.state_dir / "admin.sock"
     path.unlink(missing_ok=True)
     await web.UnixSite(runner, path).start()
@@ -256,9 +259,16 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
     ]
     for segment in parts.segments:
         desk = _script_desk(parts, segment)
-        app = make_boot_app([*scripts.routes(desk), *shared], log)
-        runner = await _runner(app, stack, idle_seconds=IDLE_SECONDS)
-        listener = Listener(desk, cast(Callable[[], asyncio.Protocol], runner.server))
+        unasked = Unasked()
+        app = make_boot_app([*scripts.routes(desk), *shared], parts.calm, unasked.asked)
+        runner = await _runner(app, parts.calm, stack, idle_seconds=IDLE_SECONDS)
+        server = cast(web.Server, runner.server)
+        listener = Listener(
+            desk,
+            cast(Callable[[], asyncio.Protocol], server),
+            unasked=unasked,
+            busy=lambda server=server: len(server.connections),  # type: ignore[misc]
+        )
         await listener.start(segment.http)
         stack.push_async_callback(listener.stop)
 
@@ -276,13 +286,14 @@ def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
 
 
 async def _runner(
-    app: web.Application, stack: AsyncExitStack, idle_seconds: float = 3600.0
+    app: web.Application, calm: Calm, stack: AsyncExitStack, idle_seconds: float = 3600.0
 ) -> web.AppRunner:
     runner = web.AppRunner(
         app,
         access_log=None,
         shutdown_timeout=SHUTDOWN_SECONDS,
         keepalive_timeout=idle_seconds,
+        logger=make_web_logger(calm),
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

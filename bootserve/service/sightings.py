@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpEvent
 from bootserve.servers.tftp import TftpEvent, TftpEventKind
+from bootserve.service.calm import Calm
 
 __all__ = ["Sightings"]
 
@@ -27,7 +29,8 @@ class Sightings:
     """The event callbacks of the DHCP and TFTP servers.
 
     With ``register``, a network-boot client that is no node is recorded as discovered. ``fetched``
-    is told the address that has fetched an NBP, and when (seconds since the epoch).
+    is told the address that has fetched an NBP, and when (seconds since the epoch). What any
+    stranger can cause is logged to ``calm``. ``counts`` are all events since the start, by kind.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Sightings:
         current: Current,
         recorder: Recorder,
         log: Any,
+        calm: Calm,
         *,
         register: bool,
         fetched: Callable[[str, float], None],
@@ -42,6 +46,8 @@ class Sightings:
         self._current = current
         self._recorder = recorder
         self._log = log
+        self._calm = calm
+        self.counts: Counter[str] = Counter()
         self._register = register
         self._fetched = fetched
         self._sampler = Sampler(LINES_A_SECOND)
@@ -49,16 +55,17 @@ class Sightings:
     def dhcp(self, event: DhcpEvent) -> None:
         """Take an event of the DHCP server."""
         client = event.client
+        self.counts[f"dhcp {event.kind}"] += 1
         if event.kind in ("send failed", "receive failed"):
             detail = f"{event.kind}: {event.reason}"
-            self._log.error("dhcp", node=event.node, port=event.port, detail=detail)
+            self._calm.error("dhcp", node=event.node, port=event.port, detail=detail)
         if client is None or client.is_probe:
             return  # not a network-boot client: ordinary DHCP traffic, or noise
         if event.kind == "no usable offers":
             self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.kind == "ignored":
             if event.node:
-                self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
+                self._calm.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.node and event.kind != "send failed":
             self._recorder.answered(client, event.xid, event.kind, event.node)
         if self._register and self._current.snapshot.plan(client.mac) is None:
@@ -74,6 +81,7 @@ class Sightings:
     def offered(self, offered: Offered) -> None:
         """Take an offer that was made from a form; like :meth:`dhcp`, and cheap in a storm."""
         sampler = self._sampler
+        self.counts["dhcp offer nbp"] += 1
         now = time.monotonic()
         if sampler.is_over(now):
             sampler.turn(now)
@@ -91,6 +99,7 @@ class Sightings:
     def tftp(self, event: TftpEvent) -> None:
         """Take an event of the TFTP server."""
         address = event.client[0]
+        self.counts[f"tftp {event.kind}"] += 1
         if event.kind is TftpEventKind.COMPLETED:
             self._fetched(address, time.time())
             self._recorder.loaded(
@@ -99,6 +108,7 @@ class Sightings:
                 f"{event.filename}, {event.bytes_sent} bytes in {event.seconds:.2f} s",
             )
         elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
-            self._log.info("tftp", address=address, file=event.filename[:100], detail=event.detail)
+            self._calm.info("tftp", address=address, file=event.filename[:100], detail=event.detail)
         elif event.kind is TftpEventKind.TROUBLE:
-            self._log.warning("tftp", detail=event.detail)
+            self.counts["tftp not told of"] += event.left_out
+            self._calm.warning("tftp", detail=event.detail)

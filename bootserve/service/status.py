@@ -119,6 +119,18 @@ class Reporter(Collector):
         for phase, count in parts.recorder.counts.items():
             phases.add_metric([phase.value], count)
         yield phases
+        events = CounterMetricFamily(
+            "bootserve_events",
+            "What the boot plane saw since start, logged or not",
+            labels=["event"],
+        )
+        http = {
+            f"http {kind}": parts.calm.counts[kind]
+            for kind in ("refused", "stalled", "malformed", "went away")
+        }
+        for event, count in {**parts.sightings.counts, **http}.items():
+            events.add_metric([event], count)
+        yield events
 
 
 def _counted(number: int, one: str, several: str) -> str:

@@ -21,6 +21,7 @@ from bootserve.servers.boot.recorder import LogScripts, Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
+from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
 from bootserve.service.nbpcache import NbpCache
@@ -106,6 +107,8 @@ class Parts:
     nbps: Mapping[str, Path]
     shelf: NbpShelf
     shapes: ShapeKeeper
+    calm: Calm
+    sightings: Sightings
 
 
 def wire(
@@ -122,7 +125,8 @@ def wire(
     sql = DatabaseThread()
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     found = DiscoveryFilter(settings.discovered_max)
-    recorder = Recorder(kept.journal, timeline, found, log, filler.wake, log_scripts)
+    calm = Calm(log)
+    recorder = Recorder(kept.journal, timeline, found, log, filler.wake, log_scripts, calm)
     book = ShapeBook(load_quirks(settings, nbps))
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
@@ -136,7 +140,7 @@ def wire(
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
     register = settings.unknown is UnknownPolicy.REGISTER
     shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)
-    sightings = Sightings(current, recorder, log, register=register, fetched=shapes.fetched)
+    sightings = Sightings(current, recorder, log, calm, register=register, fetched=shapes.fetched)
     return Parts(
         settings=settings,
         segments=make_segments(
@@ -154,6 +158,8 @@ def wire(
         nbps=nbps,
         shelf=shelf,
         shapes=shapes,
+        calm=calm,
+        sightings=sightings,
     )
 
 

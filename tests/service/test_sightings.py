@@ -23,6 +23,7 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpEvent
 from bootserve.servers.tftp import TftpEvent, TftpEventKind
+from bootserve.service.calm import Calm
 from bootserve.service.sightings import Sightings
 from bootserve.store.journal import Journal
 from bootserve.store.records import DiscoveredRecord
@@ -47,6 +48,7 @@ class Scene:
             current,
             self.recorder,
             log,
+            Calm(log),
             register=register,
             fetched=lambda address, _at: self.fetched.append(address),
         )

@@ -21,10 +21,15 @@ from aiohttp.http import SERVER_SOFTWARE
 
 from bootserve.servers.boot.scripts import ScriptDesk
 
-__all__ = ["IDLE_SECONDS", "Listener", "plain_headers"]
+__all__ = ["IDLE_SECONDS", "Listener", "Unasked", "plain_headers"]
 
 IDLE_SECONDS = 75.0
 """A connection on which nothing was asked for so long is closed."""
+
+HEADER_SECONDS = 20.0
+"""A connection whose first request is not there so long after its first byte is closed."""
+MAX_CONNECTIONS = 8192
+"""Connections at once; a rack's nodes need one or two each."""
 
 # "GET /boot/52-54-00-12-34-56.ipxe HTTP/1.1", as this server's own URLs are asked for
 _PATH = slice(0, 10)
@@ -64,16 +69,62 @@ def plain_headers(block: bytes) -> bool:
     return kept and host is not None and seen.keys() <= _HARMLESS
 
 
+class Unasked:
+    """Connections that were handed over and have not asked for anything yet.
+
+    aiohttp waits for ever for the end of a first request's header; this gives such a client
+    ``seconds``.
+    """
+
+    def __init__(self, seconds: float = HEADER_SECONDS) -> None:
+        self._seconds = seconds
+        self._timers: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._timers)
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Give ``transport`` its time."""
+        loop = asyncio.get_running_loop()
+        self._timers[transport] = loop.call_later(self._seconds, self._end, transport)
+
+    def asked(self, transport: asyncio.BaseTransport | None) -> None:
+        """A request came on ``transport``, to the end of its header."""
+        timer = self._timers.pop(transport, None) if transport is not None else None
+        if timer is not None:
+            timer.cancel()
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        self._timers.pop(transport, None)
+        transport.abort()
+
+
 class Listener:
     """The boot plane's TCP listener.
 
-    ``handler`` makes an aiohttp connection handler, as ``web.AppRunner.server`` does.
+    ``handler`` makes an aiohttp connection handler, as ``web.AppRunner.server`` does, and ``busy``
+    says how many connections aiohttp has. When there are ``max_connections``, the address that
+    has most of the idle ones loses the longest idle for a new one: one address cannot take them
+    all, and a rack behind one router is not refused. When none is idle, the new one is closed.
     """
 
-    def __init__(self, desk: ScriptDesk, handler: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        desk: ScriptDesk,
+        handler: Callable[[], asyncio.Protocol],
+        *,
+        unasked: Unasked | None = None,
+        busy: Callable[[], int] = lambda: 0,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self.desk = desk
         self.handler = handler
+        self.unasked = unasked or Unasked()
         self.connections: set[_Front] = set()
+        self._idle: dict[str, dict[_Front, None]] = {}
+        self._busy = busy
+        self._max = max_connections
         self._server: asyncio.Server | None = None
         self._date = b""
         self._second = 0
@@ -89,6 +140,32 @@ class Listener:
             self._server.close()
         for front in [*self.connections]:
             front.close()
+
+    def came(self, front: _Front) -> bool:
+        """Take a new connection, in another's place if need be; return whether there is room."""
+        if len(self.connections) + self._busy() >= self._max:
+            greediest = max(self._idle.values(), key=len, default={})
+            if (oldest := next(iter(greediest), None)) is None:
+                return False
+            oldest.abort()
+        self.connections.add(front)
+        self._idle.setdefault(front.address, {})[front] = None
+        return True
+
+    def heard(self, front: _Front) -> None:
+        """Note that ``front`` is the last of its address to be idle."""
+        fronts = self._idle[front.address]
+        del fronts[front]
+        fronts[front] = None
+
+    def left(self, front: _Front) -> None:
+        """A connection is closed, or aiohttp's."""
+        if front in self.connections:
+            self.connections.remove(front)
+            fronts = self._idle[front.address]
+            del fronts[front]
+            if not fronts:
+                del self._idle[front.address]
 
     def answer(self, text: str) -> bytes:
         """Return the whole answer that carries the script ``text``."""
@@ -109,11 +186,12 @@ class _Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._address = str(transport.get_extra_info("peername")[0])
-        self._on_link = self._desk.on_link(self._address)
-        self._listener.connections.add(self)
+        self.address = str(transport.get_extra_info("peername")[0])
+        self._on_link = self._desk.on_link(self.address)
         self._heard = self._loop.time()
         self._idle = self._loop.call_later(IDLE_SECONDS, self._check_idle)
+        if not self._listener.came(self):
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         if (
@@ -129,7 +207,8 @@ class _Front(asyncio.Protocol):
         if ":" in raw:  # a mixture of both separators is no MAC
             return False
         self._heard = self._loop.time()
-        return self._desk.quick(raw.replace("-", ":"), self._address, self._on_link, self._reply)
+        self._listener.heard(self)
+        return self._desk.quick(raw.replace("-", ":"), self.address, self._on_link, self._reply)
 
     def _reply(self, text: str) -> None:
         self._transport.write(self._listener.answer(text))
@@ -138,6 +217,7 @@ class _Front(asyncio.Protocol):
         """Let aiohttp have the connection, as if it had had it from the first."""
         self._desk.settle()  # what was asked before is answered before
         self._leave()
+        self._listener.unasked.add(self._transport)
         handler = self._listener.handler()
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
@@ -154,7 +234,12 @@ class _Front(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._idle.cancel()
-        self._listener.connections.discard(self)
+        self._listener.left(self)
+
+    def abort(self) -> None:
+        """Close the connection at once, to make room."""
+        self._leave()
+        self._transport.abort()
 
     def _check_idle(self) -> None:
         left = self._heard + IDLE_SECONDS - self._loop.time()

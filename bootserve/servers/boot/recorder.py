@@ -49,7 +49,8 @@ class Recorder:
 
     ``counts`` is the number of phases recorded. ``log`` is a structlog logger; ``appended`` is
     called after each append, so that the journal is carried to SQL soon. ``log_scripts`` logs boots
-    whose scripts were served, where ``log`` is too slow for that.
+    whose scripts were served, where ``log`` is too slow for that; ``log_strangers`` logs machines
+    that are no node, in place of ``log``.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Recorder:
         log: Any,
         appended: Callable[[], None],
         log_scripts: LogScripts | None = None,
+        log_strangers: Any = None,
     ) -> None:
         self._journal = journal
         self._timeline = timeline
@@ -67,6 +69,7 @@ class Recorder:
         self._log = log
         self._appended = appended
         self._log_scripts = log_scripts or self._log_each
+        self._log_strangers = log_strangers or log
         self.counts: Counter[Phase] = Counter()
         self._minted: list[_Minted] = []
 
@@ -219,7 +222,9 @@ class Recorder:
             )
         )
         self._appended()
-        self._log.info("discovered", mac=passed.mac, uuid=passed.uuid, serial=passed.serial)
+        self._log_strangers.info(
+            "discovered", mac=passed.mac, uuid=passed.uuid, serial=passed.serial
+        )
 
 
 def active_boot(boot: Boot, generation: Generation) -> ActiveBoot:
