@@ -3,7 +3,8 @@
 50,000 DISCOVERs of made-up MACs, 10,000 TFTP requests that are never acknowledged, 2,000 idle HTTP
 connections (every other one in the middle of a header) and 50 slow readers of ARTIFACT. Says
 ``all`` when all of them are made, then goes on with DISCOVERs and requests until its standard input
-ends, and prints how many DISCOVERs it has sent.
+ends, and prints how many DISCOVERs it has
+sent and how many of the slow readers are still being served.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Storm:
         self._packet.bind(("eth1", 0))
         self._request = Request("undionly.kpxe", options=(("blksize", "1432"),)).to_bytes()
         self._half_open: list[socket.socket] = []
-        self._readers: list[socket.socket] = []
+        self.readers: list[socket.socket] = []
         self._idle: list[socket.socket] = []
         self.sent = 0
 
@@ -94,7 +95,7 @@ class Storm:
             sock.connect((SERVER, 8080))
             sock.send(f"GET {self._artifact} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             sock.setblocking(False)
-            self._readers.append(sock)
+            self.readers.append(sock)
 
     def go_on(self) -> None:
         """Go on until standard input ends."""
@@ -104,9 +105,17 @@ class Storm:
             for sock in islice(again, 50):
                 with contextlib.suppress(OSError):  # an ERROR of the server's, read by nobody
                     sock.send(self._request)
-            for sock in self._readers:
-                with contextlib.suppress(OSError):
-                    sock.recv(64)
+            self.readers = [sock for sock in self.readers if reads(sock)]
+
+
+def reads(sock: socket.socket) -> bool:
+    """Read a little; return whether there may be more."""
+    try:
+        return sock.recv(64) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
 
 
 def main() -> None:
@@ -121,7 +130,7 @@ def main() -> None:
         time.sleep(ROUND_SECONDS)
     print("all", flush=True)
     storm.go_on()
-    print(storm.sent, flush=True)
+    print(storm.sent, len(storm.readers), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from vm_harness.net import Namespace
 from vm_harness.pytest_plugin import VmFactory
 from vm_harness.server import BootServer
 
-from tests.flood.storm import ADDRESSES, DISCOVERS
+from tests.flood.storm import ADDRESSES, DISCOVERS, SLOW
 from tests.support.api import Admin
 from tests.support.curl import curl
 
@@ -70,7 +70,10 @@ def prepared(admin: Admin) -> tuple[Admin, str]:
 
 @contextlib.contextmanager
 def flood(lab: Lab, stranger: Namespace, artifact: str) -> Iterator[list[int]]:
-    """A flood for the time of the block; what it yields holds the DISCOVERs sent afterwards."""
+    """A flood for the time of the block; what it yields holds the DISCOVERs sent afterwards.
+
+    No slow reader may have been cut off by then.
+    """
     server_mac = lab.network.server.run(["cat", "/sys/class/net/eth1/address"]).strip()
     argv = [sys.executable, "-m", "tests.flood.storm", server_mac, artifact]
     sent: list[int] = []
@@ -85,7 +88,9 @@ def flood(lab: Lab, stranger: Namespace, artifact: str) -> Iterator[list[int]]:
             assert storm.stdout is not None
             assert storm.stdout.readline() == "all\n"
             yield sent
-            sent.append(int(storm.communicate("\n", timeout=60)[0]))
+            count, readers = storm.communicate("\n", timeout=60)[0].split()
+            assert int(readers) == SLOW
+            sent.append(int(count))
         finally:
             storm.kill()
 

@@ -104,7 +104,8 @@ class Listener:
     """The boot plane's TCP listener.
 
     ``handler`` makes an aiohttp connection handler, as ``web.AppRunner.server`` does, and ``busy``
-    says how many connections aiohttp has. When there are ``max_connections``, the address that
+    says how many connections aiohttp has. ``unasked`` watches those that are handed over, and is
+    told of each request by the application. When there are ``max_connections``, the address that
     has most of the idle ones loses the longest idle for a new one: one address cannot take them
     all, and a rack behind one router is not refused. When none is idle, the new one is closed.
     """
@@ -120,7 +121,7 @@ class Listener:
     ) -> None:
         self.desk = desk
         self.handler = handler
-        self.unasked = unasked or Unasked()
+        self.unasked = unasked
         self.connections: set[_Front] = set()
         self._idle: dict[str, dict[_Front, None]] = {}
         self._busy = busy
@@ -217,7 +218,8 @@ class _Front(asyncio.Protocol):
         """Let aiohttp have the connection, as if it had had it from the first."""
         self._desk.settle()  # what was asked before is answered before
         self._leave()
-        self._listener.unasked.add(self._transport)
+        if self._listener.unasked is not None:
+            self._listener.unasked.add(self._transport)
         handler = self._listener.handler()
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
