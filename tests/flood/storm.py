@@ -3,8 +3,8 @@
 50,000 DISCOVERs of made-up MACs, 10,000 TFTP requests that are never acknowledged, 2,000 idle HTTP
 connections (every other one in the middle of a header) and 50 slow readers of ARTIFACT. Says
 ``all`` when all of them are made, then goes on with DISCOVERs and requests until its standard input
-ends, and prints how many DISCOVERs it has
-sent and how many of the slow readers are still being served.
+ends, and prints how many DISCOVERs it has sent
+and how many of the slow readers are still being served.
 """
 
 from __future__ import annotations
