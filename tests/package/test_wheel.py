@@ -46,7 +46,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_what_it_needs_and_nothing_else(installed: Path) -> None:
     site = installed.parents[1] / "lib/python3.11/site-packages"
-    assert len(list((site / "bootserve/data/ipxe_templates").glob("*.ipxe.j2"))) == 5
+    assert len(list((site / "bootserve/data/ipxe_templates").glob("*.ipxe.j2"))) == 6
+    assert (site / "bootserve/core/quirks.toml").is_file()
     assert (site / "bootserve/data/node/initramfs/init").exists()
     assert not (site / "scapy").exists()
     assert not (site / "tests").exists()
@@ -65,4 +66,4 @@ def test_it_serves_a_boot(lab: Lab, vm: VmFactory, installed: Path, tmp_path: Pa
     # a few bytes are no kernel: that they came is what is shown here
     node.expect(r"bootserve: fetching the initrd\s+http\S+\s*\S+\.\.\. ok", 20)
     phases = {one["phase"] for one in admin.call("GET", "/boots")["boots"][0]["phases"]}
-    assert phases == {"dhcp", "script", "kernel", "initrd"}
+    assert phases == {"dhcp", "ipxe", "script", "kernel", "initrd"}
