@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
@@ -45,8 +44,6 @@ __all__ = ["serve"]
 
 REMEMBERED_SECONDS = 24 * 3600.0
 SHUTDOWN_SECONDS = 2.0
-THREADS = 24
-"""For what waits for disks; more than that many files are sent by turns."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """Little here is in cycles: searched for seldom, they hold up replies seldom."""
 SWITCH_SECONDS = 0.0005
@@ -91,7 +88,6 @@ def _allow_many_files() -> None:
 async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="worker"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Files sent from threads arrive whole, and whoever goes away leaves nothing open."""
+"""Files arrive whole, warm and cold, and whoever goes away leaves nothing open."""
 
 from __future__ import annotations
 
@@ -88,6 +88,15 @@ async def test_every_byte_arrives_behind_what_was_written_before(
         got = await reader.read(-1)
     expected = head + BYTES[start:stop]
     assert hashlib.sha256(got).digest() == hashlib.sha256(expected).digest()
+
+
+async def test_a_file_that_is_only_on_the_disk_is_read_and_sent(file: Path) -> None:
+    fd = os.open(file, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+    async with served(sending(file)) as (reader, _, _):
+        assert await reader.read(-1) == BYTES
 
 
 async def test_a_slow_client_gets_all_of_it(file: Path) -> None:

@@ -1,16 +1,16 @@
-"""Files to sockets by sendfile(2), in threads.
+"""Files to sockets by sendfile(2), a little at a time, and never waiting for the disk.
 
-In a thread, since sendfile waits for the disk where a file is not in the page cache, and since
-where it is, filling a socket's buffer takes a millisecond: the event loop has scripts to answer.
+The event loop has scripts to answer meanwhile: filling a fast client's socket buffer in one go
+takes a millisecond, and a file that is not in the page cache takes as long as the disk does. So
+each call sends little, and what is not in the page cache is read in a thread first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import select
-import threading
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 __all__ = ["send_range"]
 
@@ -19,99 +19,93 @@ SLICE = 8 << 20
 SLICE_SECONDS = 120.0
 """A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 
-_CALL = 1 << 20
-_PATIENCE_MS = 20
-"""How long a thread waits for a client; one that is slower is waited for without a thread."""
+_CALL = 2 << 20
+_PROBE = 128 << 10
+"""Distance of the bytes that are looked for in the page cache: what the kernel reads ahead."""
 
 
 async def send_range(
     transport: asyncio.WriteTransport, file: BinaryIO, start: int, stop: int
 ) -> None:
-    """Send the bytes ``start`` to ``stop`` of ``file``, in the threads of the loop's executor.
+    """Send the bytes ``start`` to ``stop`` of ``file``, which is open by its path.
 
     Returns when the kernel has them all. Raises ConnectionResetError when the client went away,
     and TimeoutError when it takes less than 8 MiB in two minutes.
     """
     loop = asyncio.get_running_loop()
-    # What is sent behind the transport's back must not overtake what it has still to send. The
-    # loop's own sendfile sees to that; its bytes are read from the disk before.
-    first = min(FIRST, stop - start)
-    await asyncio.to_thread(os.pread, file.fileno(), first, start)
+    # What is sent behind the transport's back must not overtake what it has still to send: the
+    # loop's own sendfile sees to that.
+    first = min(start + FIRST, stop)
+    await _have_in_memory(file, start, first)
     async with asyncio.timeout(SLICE_SECONDS):
-        start += await loop.sendfile(transport, file, start, first)
-    if start == stop:
-        return
+        await loop.sendfile(transport, file, start, first - start)
     sock = transport.get_extra_info("socket")
     if sock is None or transport.is_closing():
         raise ConnectionResetError("the client went away")
-    with _Ends(sock.fileno(), file.fileno()) as ends:
-        await _send(transport, ends, start, stop)
+    fd = os.dup(sock.fileno())  # asyncio lets nobody else watch a transport's own
+    try:
+        for begin in range(first, stop, SLICE):
+            end = min(begin + SLICE, stop)
+            await _have_in_memory(file, begin, end)
+            async with asyncio.timeout(SLICE_SECONDS):
+                await _send(transport, fd, file.fileno(), begin, end)
+    finally:
+        os.close(fd)
 
 
-async def _send(transport: asyncio.WriteTransport, ends: _Ends, start: int, stop: int) -> None:
-    while start < stop:
-        end = min(start + SLICE, stop)
-        async with asyncio.timeout(SLICE_SECONDS):
-            while start < end:
-                if transport.is_closing():
-                    raise ConnectionResetError("the client went away")
-                start = await asyncio.to_thread(_push, ends, start, end)
-                if start < end:
-                    await _writable(ends.sock)
+async def _send(
+    transport: asyncio.WriteTransport, sock: int, file: int, start: int, end: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
 
-
-class _Ends:
-    """A socket and a file of one's own, so that a thread never writes to what took their numbers.
-
-    They are closed when the last who entered has left: the coroutine, or a thread that it started.
-    """
-
-    def __init__(self, sock: int, file: int) -> None:
-        self.sock = os.dup(sock)
-        self.file = os.dup(file)
-        self._users = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        with self._lock:
-            if self._users < 0:
-                raise ConnectionResetError("the transfer was given up")
-            self._users += 1
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-            self._users = -1
-        os.close(self.sock)
-        os.close(self.file)
-
-
-def _push(ends: _Ends, start: int, end: int) -> int:
-    """Send from ``start`` until ``end``, or the client is slow; return how far it came."""
-    with ends:
-        poll = select.poll()
-        poll.register(ends.sock, select.POLLOUT)
-        while start < end:
-            try:
-                sent = os.sendfile(ends.sock, ends.file, start, min(_CALL, end - start))
-            except BlockingIOError:
-                if not poll.poll(_PATIENCE_MS):
-                    break
-                continue
+    def writable() -> None:
+        nonlocal start
+        if done.done():
+            return
+        try:
+            if transport.is_closing():
+                raise ConnectionResetError("the client went away")
+            sent = os.sendfile(sock, file, start, min(_CALL, end - start))
             if sent == 0:
                 raise ConnectionResetError("the file became shorter")
-            start += sent
-    return start
+        except BlockingIOError:
+            return
+        except OSError as error:
+            done.set_exception(error)
+            return
+        start += sent
+        if start == end:
+            done.set_result(None)
 
-
-async def _writable(sock: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_writer(sock, ready.set)
+    loop.add_writer(sock, writable)
     try:
-        await ready.wait()
+        await done
     finally:
         loop.remove_writer(sock)
+
+
+async def _have_in_memory(file: BinaryIO, start: int, end: int) -> None:
+    if not _in_memory(file.fileno(), start, end):
+        await asyncio.to_thread(_read, file.name, start, end)
+
+
+def _in_memory(file: int, start: int, end: int) -> bool:
+    """Return whether these bytes are in the page cache, as far as some of them show."""
+    byte = [bytearray(1)]
+    try:
+        for offset in (*range(start, end, _PROBE), end - 1):
+            os.preadv(file, byte, offset, os.RWF_NOWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system that cannot say
+        return True
+    return True
+
+
+def _read(path: str, start: int, end: int) -> None:
+    """Read these bytes from the disk, so that they are in the page cache, and begin with more."""
+    with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), start, end + SLICE - start, os.POSIX_FADV_WILLNEED)
+        for offset in range(start, end, 1 << 20):
+            os.pread(file.fileno(), min(1 << 20, end - offset), offset)
