@@ -136,6 +136,7 @@ def test_two_nics_that_boot_at_once_have_a_timeline_each(
     client: Namespace, admin: Admin, cli: Cli
 ) -> None:
     admin.call("PUT", "/pins", scope="site", generation="web@2")
+    time.sleep(2.1)  # offers of one kind to one NIC within a second or two are taken for one
     offers = [dhcp(client, 500 + n, IPXE, mac) for n, mac in enumerate((MAC, OTHER))]
     scripts = [
         curl(client, re.sub("^http://[^/]+", "", offer), "--interface", address).text
