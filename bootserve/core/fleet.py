@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bootserve.model.desired import BootFrom, Node
 from bootserve.model.names import Arch, Mac
@@ -34,11 +34,15 @@ def node_of(group: Group) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Nodes by name and by MAC, and how many are in each group."""
+    """Nodes by name and by MAC, and how many are in each group.
+
+    ``lost`` is whether a name or MAC of the fleet before it is in it no more.
+    """
 
     nodes: Mapping[str, Node]
     by_mac: Mapping[Mac, Node]
     groups: Mapping[Group, int]
+    lost: bool = field(default=False, compare=False)
 
 
 def make_fleet(nodes: Mapping[str, Node], before: Fleet | None = None) -> Fleet:
@@ -58,4 +62,7 @@ def make_fleet(nodes: Mapping[str, Node], before: Fleet | None = None) -> Fleet:
             by_mac[mac] = node
     groups.subtract(map(group_of, gone))
     groups.update(map(group_of, new))
-    return Fleet(nodes, by_mac, {group: count for group, count in groups.items() if count})
+    lost = any(
+        node.name not in nodes or any(mac not in by_mac for mac in node.macs) for node in gone
+    )
+    return Fleet(nodes, by_mac, {group: count for group, count in groups.items() if count}, lost)

@@ -31,10 +31,7 @@ class Publisher:
     def __call__(self, snapshot: Snapshot) -> None:
         """Follow up on ``snapshot``, which is in force now."""
         last, self._last = self._last, snapshot.fleet
-        if last is not self._last and not (
-            last.nodes.keys() <= self._last.nodes.keys()
-            and last.by_mac.keys() <= self._last.by_mac.keys()
-        ):
+        if last is not self._last and self._last.lost:
             self._forget(snapshot)
         gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         self._saver.publish(snapshot)

@@ -123,6 +123,10 @@ def test_a_snapshot_is_as_if_each_node_were_resolved_by_itself(given: list[Desir
         found = build_snapshot(Revision(number, 1.0, "a", "m"), state, KNOWN, SITE, NBPS, found)
         check(found, state)
         assert found.fleet == make_fleet(state.nodes)
+        before = given[number - 1].nodes if number else {}
+        macs = {mac for one in before.values() for mac in one.macs}
+        lost = before.keys() - state.nodes.keys() or macs - found.by_mac.keys()
+        assert found.fleet.lost is bool(lost) or state.nodes is before
 
 
 @settings(deadline=None, max_examples=60)
