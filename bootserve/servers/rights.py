@@ -12,7 +12,14 @@ from pathlib import Path
 
 from bootserve.errors import Refused
 
-__all__ = ["CAP_SETPCAP", "Rights", "drop_bounding_set", "drop_capabilities", "read_rights"]
+__all__ = [
+    "CAP_DAC_READ_SEARCH",
+    "CAP_SETPCAP",
+    "Rights",
+    "drop_bounding_set",
+    "drop_capabilities",
+    "read_rights",
+]
 
 # <linux/prctl.h>, <linux/capability.h>
 _PR_CAPBSET_DROP = 24
@@ -20,6 +27,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
+CAP_DAC_READ_SEARCH = 2
 CAP_SETPCAP = 8
 
 Rights = dict[str, int]
@@ -39,8 +47,8 @@ def read_rights(pid: int | str = "self") -> Rights:
     return rights
 
 
-def drop_bounding_set() -> None:
-    """Empty the bounding set, so that no program started from here can have a capability.
+def drop_bounding_set(keep: int = 0) -> None:
+    """Empty the bounding set but for ``keep`` (bits): no program started from here can have more.
 
     That needs CAP_SETPCAP; without it nothing changes, and :func:`drop_capabilities` alone keeps
     programs from gaining any. Raises Refused.
@@ -49,19 +57,20 @@ def drop_bounding_set() -> None:
         return
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     for capability in range(last + 1):
-        _prctl(_PR_CAPBSET_DROP, capability)
+        if not keep >> capability & 1:
+            _prctl(_PR_CAPBSET_DROP, capability)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, and the way to gain any by starting a program; raises Refused."""
+def drop_capabilities(keep: int = 0) -> None:
+    """Give up every capability but those of ``keep``, and the way to gain any; raises Refused."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+    if libc.capset(header, (ctypes.c_uint32 * 6)(keep, keep)) != 0:
         raise _refused(ctypes.get_errno())
     rights = read_rights()
-    if rights["CapPrm"] or rights["CapInh"] or not rights["NoNewPrivs"]:
+    if rights["CapPrm"] != keep or rights["CapInh"] or not rights["NoNewPrivs"]:
         raise Refused(f"the capabilities are not gone: {rights}")
 
 

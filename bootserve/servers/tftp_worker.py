@@ -156,6 +156,7 @@ def main() -> None:
 def _confine() -> None:
     """End with the server, and give up every right: what is needed is open already."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # What is to be read was read when this program was loaded.
     drop_bounding_set()
     drop_capabilities()
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bootserve.errors import InvalidInput, Refused, Unavailable
-from bootserve.servers.rights import drop_bounding_set, drop_capabilities
+from bootserve.servers.rights import CAP_DAC_READ_SEARCH, drop_bounding_set, drop_capabilities
 from bootserve.store.files import os_errors
 from bootserve.store.lock import StateLock
 
-__all__ = ["LOCK_FILE", "Identity", "find_identity", "prepare_state_dir"]
+__all__ = ["LOCK_FILE", "Identity", "find_identity", "prepare_state_dir", "unreadable"]
 
 LOCK_FILE = "lock"
 
@@ -49,15 +50,25 @@ class Identity:
     def become(self) -> None:
         """Be this user from now on, without any capability, and without a way back.
 
-        To be called before the first thread is started. Raises Refused.
+        To be called before the first thread is started. Raises Refused, also when the user may not
+        read this program. Root may: where the program is in another's private folder, such as a
+        checkout in a home directory, it keeps the right to read, and that alone.
         """
-        drop_bounding_set()
+        keep = 0
+        if os.geteuid() == 0 and (hidden := unreadable(self)):
+            if self.uid != 0:
+                raise Refused(
+                    f"user {self.name} may not read {hidden}, where bootserve is installed",
+                    hint="Install it where every user can read it, such as /opt/bootserve.",
+                )
+            keep = 1 << CAP_DAC_READ_SEARCH
+        drop_bounding_set(keep)
         if os.geteuid() == 0 and self.uid != 0:
             with self._becoming():
                 os.setgroups(self.groups)
                 os.setresgid(self.gid, self.gid, self.gid)
                 os.setresuid(self.uid, self.uid, self.uid)
-        drop_capabilities()
+        drop_capabilities(keep)
 
     @contextlib.contextmanager
     def _becoming(self) -> Iterator[None]:
@@ -68,6 +79,21 @@ class Identity:
                 f"this process may not become user {self.name}: {error.strerror}",
                 hint="It needs CAP_SETUID and CAP_SETGID, or start it as that user.",
             ) from None
+
+
+def unreadable(identity: Identity) -> Path | None:
+    """Return the folder that keeps ``identity`` from this program and its Python, if one does."""
+    for path in (Path(__file__).resolve().parent, Path(sys.executable).parent):
+        for folder in (*reversed(path.parents), path):
+            status = folder.stat()
+            shift = 0
+            if status.st_uid == identity.uid:
+                shift = 6
+            elif status.st_gid in (identity.gid, *identity.groups):
+                shift = 3
+            if not status.st_mode >> shift & 1:
+                return folder
+    return None
 
 
 def find_identity(user: str, state_dir: Path) -> Identity:

@@ -277,3 +277,45 @@ def test_who_may_become_whom(wrapper: list[str], user: str, words: str) -> None:
         [*wrapper, sys.executable, "-c", BECOME, user], capture_output=True, text=True, check=True
     )
     assert words in done.stdout if words else done.stdout == ""
+
+
+PRIVATE = """
+import os, sys
+from pathlib import Path
+from bootserve.errors import BootserveError
+from bootserve.servers.rights import read_rights
+from bootserve.service.privileges import find_identity
+try:
+    find_identity(sys.argv[1], Path("/")).become()
+except BootserveError as error:
+    sys.exit(print(error))
+from bootserve.core import offers
+rights = read_rights()
+print(rights["CapPrm"], rights["CapEff"], rights["CapBnd"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("root", "4 4 4"),
+        ("nobody", "user nobody may not read {}, where bootserve is installed"),
+        ("daemon", ""),
+    ],
+)
+def test_a_program_in_anothers_private_folder(folder: Path, user: str, words: str) -> None:
+    """As a checkout in a home directory is: root can read it still, and do no more."""
+    home = folder / "home"
+    shutil.copytree(Path(__file__).parents[2] / "bootserve", home / "bootserve")
+    daemon = pwd.getpwnam("daemon")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, daemon.pw_uid, daemon.pw_gid)
+    home.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PRIVATE, user],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(home)},
+    )
+    assert done.stdout.strip() == (words.format(home) or "0 0 0")
