@@ -30,10 +30,14 @@ _NOTHING: tuple[Datagram, ...] = ()
 _UNANSWERED_RETRANSMISSIONS = 2
 """How often the first reply is sent again before the client answered: TFTP must not amplify."""
 _FIRST_INTERVAL = 1.0
-_LEAST_INTERVAL = 0.5
+_LEAST_INTERVAL = 0.2
+"""As Linux' TCP has it: on a lossy link the rest of a second for each lost block makes minutes."""
 _GREATEST_INTERVAL = 8.0
+_GREATEST_BLOCK_INTERVAL = 2.0
+"""The same in lock-step, where each is one datagram, and the client's own repeated ACK must not
+bring the block (RFC 1123 section 4.2.3.1): so many are lost in a row that it takes many."""
 _PATIENCE = 30.0
-"""Seconds without progress after which a transfer is given up, or twice the client's timeout."""
+"""Seconds without progress after which a transfer is given up."""
 _RESET = 1.0
 """Seconds of silence that a node which was reset, and asks again, has at least behind it."""
 
@@ -185,9 +189,12 @@ class ReadTransfer:
             return _NOTHING
         self.retransmissions += 1
         self._resent = True
-        self._interval = min(self._interval * 2, max(_GREATEST_INTERVAL, self._base_interval))
-        self.deadline = min(now + self._interval, self._progress_at + self._patience())
-        if self.state is TransferState.GREETING:
+        greeting = self.state is TransferState.GREETING
+        lock_step = self.terms.windowsize == 1 and not greeting
+        greatest = _GREATEST_BLOCK_INTERVAL if lock_step else _GREATEST_INTERVAL
+        self._interval = min(self._interval * 2, greatest)
+        self.deadline = min(now + self._interval, self._progress_at + _PATIENCE)
+        if greeting:
             return self.start(now)
         return self._send_window(now)
 
@@ -203,7 +210,7 @@ class ReadTransfer:
         if self.state is TransferState.GREETING:
             if self.retransmissions >= _UNANSWERED_RETRANSMISSIONS:
                 self.fail("the client never answered")
-        elif now >= self._progress_at + self._patience():
+        elif now >= self._progress_at + _PATIENCE:
             last = self._sent == self.blocks.count
             self.fail("the last block was never acknowledged" if last else "the client fell silent")
         return self.finished
@@ -248,6 +255,7 @@ class ReadTransfer:
             return self._slide()
         self._rolled_back = False
         self._resent = not whole
+        self.retransmissions += not whole
         return self._send_window(now)
 
     def _duplicate(self, now: float) -> Sequence[Datagram]:
@@ -298,14 +306,8 @@ class ReadTransfer:
     def _choose_interval(self) -> float:
         """Return the seconds to the first retransmission.
 
-        The client's own timeout when it named one (RFC 2349). Otherwise four times the slowest
-        round trip seen, since on a lossy link a second for each lost block makes minutes.
+        Four times the slowest round trip seen, within bounds.
         """
-        if self.terms.timeout is not None:
-            return float(self.terms.timeout)
         if not self._rtt_greatest:
             return _FIRST_INTERVAL
         return min(_FIRST_INTERVAL, max(_LEAST_INTERVAL, 4 * self._rtt_greatest))
-
-    def _patience(self) -> float:
-        return max(_PATIENCE, 2.0 * (self.terms.timeout or 0))
