@@ -102,11 +102,10 @@ class Sightings:
         self.counts[f"tftp {event.kind}"] += 1
         if event.kind is TftpEventKind.COMPLETED:
             self._fetched(address, time.time())
-            self._recorder.loaded(
-                Phase.TFTP,
-                address,
-                f"{event.filename}, {event.bytes_sent} bytes in {event.seconds:.2f} s",
-            )
+            detail = f"{event.filename}, {event.bytes_sent} bytes in {event.seconds:.2f} s"
+            if event.retransmissions:
+                detail += f", {event.retransmissions} times sent again"
+            self._recorder.loaded(Phase.TFTP, address, detail)
         elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
             self._calm.info("tftp", address=address, file=event.filename[:100], detail=event.detail)
         elif event.kind is TftpEventKind.TROUBLE:

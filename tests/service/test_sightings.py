@@ -146,5 +146,8 @@ def test_tftp(scene: Scene) -> None:
     events = [(line["event"], line["detail"]) for line in scene.lines]
     assert ("tftp", "ipxe.efi, 7 bytes in 0.00 s") in events
     assert events.count(("tftp", "why")) == 3  # failed, refused, trouble
-    assert scene.fetched == ["10.0.0.9"]
-    assert scene.recorder.counts[Phase.TFTP] == 1
+    lossy = TftpEvent(TftpEventKind.COMPLETED, address, "a.efi", 7, 1.0, retransmissions=3)
+    scene.sightings.tftp(lossy)
+    assert scene.lines[-1]["detail"] == "a.efi, 7 bytes in 1.00 s, 3 times sent again"
+    assert scene.fetched == ["10.0.0.9"] * 2
+    assert scene.recorder.counts[Phase.TFTP] == 2
