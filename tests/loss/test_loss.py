@@ -1,0 +1,207 @@
+"""Real clients fetch over a link that loses, doubles and reorders: they get the file, or say why.
+
+The links are seeded. A client's timing is not, so a frame that is lost in one run may be another
+one in the next: what is asserted holds for every order.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from vm_harness.lab import Lab
+from vm_harness.link import Link, fill_in_checksums
+from vm_harness.net import Namespace
+from vm_harness.pump import Impairment
+from vm_harness.server import BootServer
+
+from tests.support.api import Admin
+from tests.support.transfers import PROGRAMS, Fetch, TftpEnd, tftp_ends
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
+
+RATES = (0.01, 0.05, 0.2)
+CLEAR = ("the last block was never acknowledged", "the client fell silent")
+"""What the server says of a transfer that did not end well, beside that it never began."""
+LATE_COPY = "the client never answered"
+SILENCE = 40.0
+"""Seconds after which the server has given up every client that says nothing."""
+MEMORY = 32 << 20
+"""Bytes by which serving these files may raise the server's memory."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes of the files, and the seconds that a client has."""
+
+    nbp: int
+    small_nbp: int
+    artifact: int
+    seconds: int
+
+
+QUICK = Sizes(20_000, 6_000, 300_000, 120)
+WHOLE = Sizes(500_000, 60_000, 8_000_000, 300)
+
+
+@dataclass
+class Side:
+    """One client behind its own bad link."""
+
+    rate: float
+    address: str
+    namespace: Namespace
+    link: Link
+    fetches: list[Fetch] = field(default_factory=list)
+
+
+class Field:
+    """A server with three files, and a client for each rate of loss."""
+
+    def __init__(self, lab: Lab, sizes: Sizes, stack: ExitStack, folder: Path) -> None:
+        self.lab, self.sizes, self.folder = lab, sizes, folder
+        self.files = {
+            "ipxe.efi": random.Random(1).randbytes(sizes.nbp),
+            "snponly.efi": random.Random(2).randbytes(sizes.small_nbp),
+        }
+        nbps = folder / "nbps"
+        nbps.mkdir()
+        for name, content in self.files.items():
+            (nbps / name).write_bytes(content)
+        self.server: BootServer = lab.bootserve(arguments=["--nbp-dir", str(nbps)]).start()
+        root = random.Random(3).randbytes(sizes.artifact)
+        self.artifact = f"/artifacts/sha256/{Admin(self.server.state_dir).upload(root).sha256}"
+        self.files[self.artifact] = root
+        self.sides = [self._side(number, rate, stack) for number, rate in enumerate(RATES)]
+
+    def _side(self, number: int, rate: float, stack: ExitStack) -> Side:
+        address = f"10.44.0.{60 + number}"
+        namespace = self.lab.client(f"far{number}", address)
+        fill_in_checksums(namespace)
+        log = self.folder / f"link{number}.log"
+        link = stack.enter_context(Link(self.lab.network.switch, f"0-far{number}", log=log))
+        link.set(Impairment(drop=rate, duplicate=0.02, reorder=0.05, seed=number))
+        return Side(rate, address, namespace, link)
+
+    def fetch_all(self, stack: ExitStack) -> None:
+        """Let every program fetch behind every link, all at the same time."""
+        for side in self.sides:
+            folder = self.folder / side.namespace.name
+            folder.mkdir()
+            for program in PROGRAMS:
+                name = self.artifact
+                if "tftp" in program:
+                    name = "snponly.efi" if program == "tftp-hpa" else "ipxe.efi"
+                one = Fetch(side.namespace, program, name, folder, self.sizes.seconds)
+                stack.callback(one.end)
+                side.fetches.append(one)
+        waiting = [one for side in self.sides for one in side.fetches]
+        while waiting:
+            waiting = [one for one in waiting if not one.is_over()]
+            time.sleep(0.05)
+
+    def memory(self) -> int:
+        """Bytes (PSS) of the server's processes."""
+        return sum(_pss(pid) for pid in self.lab.network.server.pids())
+
+    def connections(self) -> list[str]:
+        """The server's HTTP connections that are not over."""
+        said = self.lab.network.server.run(["ss", "-Htn", "state", "established"])
+        return [line for line in said.splitlines() if ":8080" in line]
+
+    def ends(self, side: Side) -> list[TftpEnd]:
+        return [end for end in tftp_ends(self.server.log_text()) if end.address == side.address]
+
+    def segments_sent_again(self) -> int:
+        """How many TCP segments the server's machine has sent again."""
+        name, value = self.lab.network.server.run(["nstat", "-asz", "TcpRetransSegs"]).split()[1:3]
+        assert name == "TcpRetransSegs"
+        return int(value)
+
+
+def _pss(pid: int) -> int:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.split("\nPss:", 1)[1].split()[0]) << 10
+
+
+def judge(scene: Field, side: Side, stopping: str) -> None:
+    """Each fetch came to an end that both sides can tell."""
+    ends = scene.ends(side)
+    for fetch in side.fetches:
+        whole = fetch.status == 0 and fetch.has(scene.files[fetch.file])
+        where = f"{fetch.program} at {side.rate:.0%}"
+        assert whole or (fetch.status != 0 and fetch.said), f"{where}: a wrong file and no error"
+        assert whole or side.rate > 0.05, f"{where}: {fetch.said}"
+    for name in ("ipxe.efi", "snponly.efi"):
+        asked = [one for one in side.fetches if one.file == name]
+        details = [end.detail for end in ends if end.file == name]
+        assert len(details) >= len(asked), f"{name} at {side.rate:.0%}: {details}"
+        for detail in details:
+            told = detail.startswith("the client ended it: ")
+            assert told or detail in ("", *CLEAR, LATE_COPY, stopping), details
+
+
+def table(scene: Field) -> str:
+    """What was measured, a line for each program and rate."""
+    lines = ["loss  program              bytes   seconds      kB/s  end"]
+    for side in scene.sides:
+        for one in side.fetches:
+            size = len(scene.files[one.file])
+            rate = size / one.seconds / 1000
+            end = one.said or "complete" if one.status else "complete"
+            figures = f"{size:8}  {one.seconds:8.2f}  {rate:8.1f}"
+            lines.append(f"{side.rate:4.0%}  {one.program:18} {figures}  {end}")
+        again = sum(end.sent_again for end in scene.ends(side))
+        lines.append(
+            f"{side.rate:4.0%}  {again} TFTP retransmissions; frames: {side.link.set(None)}"
+        )
+    return "\n".join([*lines, f"{scene.segments_sent_again()} TCP segments sent again, all rates"])
+
+
+def wait_for_connections(scene: Field, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while left := scene.connections():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def test_every_client_gets_its_file_or_is_told_why(
+    lab: Lab, stack: ExitStack, tmp_path: Path
+) -> None:
+    scene = Field(lab, QUICK, stack, tmp_path)
+    scene.fetch_all(stack)
+    print(table(scene))
+    wait_for_connections(scene, 60)
+    scene.server.stop()
+    for side in scene.sides:
+        # a client whose last ACK was lost has its file, and the server waits for that ACK still
+        judge(scene, side, stopping="the server is stopping")
+
+
+@pytest.mark.matrix
+def test_whole_nbps_and_a_root_and_nothing_is_left_of_them(
+    lab: Lab, stack: ExitStack, tmp_path: Path
+) -> None:
+    scene = Field(lab, WHOLE, stack, tmp_path)
+    before = scene.memory()
+    scene.fetch_all(stack)
+    print(table(scene))
+    wait_for_connections(scene, 200)
+    time.sleep(SILENCE)
+    grown = scene.memory() - before
+    print(f"the server's memory grew by {grown >> 10} KiB")
+    assert grown < MEMORY
+    scene.server.stop()
+    for side in scene.sides:
+        judge(scene, side, stopping="")

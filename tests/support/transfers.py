@@ -1,0 +1,102 @@
+"""Client programs that fetch files over a link, and what a server's log says of how that ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm_harness.net import Namespace
+from vm_harness.topology import SERVER_ADDRESS
+
+__all__ = ["PROGRAMS", "Fetch", "TftpEnd", "tftp_ends"]
+
+_TFTP = f"tftp://{SERVER_ADDRESS}/{{file}}"
+_HTTP = f"http://{SERVER_ADDRESS}:8080{{file}}"
+
+PROGRAMS: Mapping[str, str] = {
+    "curl tftp": f"curl -sS --tftp-blksize 1428 -m {{seconds}} -o {{copy}} {_TFTP}",
+    "tftp-hpa": f"tftp -m binary {SERVER_ADDRESS} -c get {{file}} {{copy}}",
+    "atftp windowsize 8": "atftp --option 'windowsize 8' --option 'blksize 1428' --get"
+    f" --remote-file {{file}} --local-file {{copy}} {SERVER_ADDRESS}",
+    "curl http": f"curl -sS -m {{seconds}} -o {{copy}} {_HTTP}",
+    "busybox wget": f"busybox wget -q -c -O {{copy}} {_HTTP}",
+}
+"""Shell commands that fetch ``file`` to ``copy``; the first three speak TFTP."""
+
+
+class Fetch:
+    """A program of :data:`PROGRAMS` that fetches ``file`` in a namespace, begun when it is made."""
+
+    def __init__(
+        self, client: Namespace, program: str, file: str, folder: Path, seconds: int
+    ) -> None:
+        self.program = program
+        self.file = file
+        self.tftp = not file.startswith("/")
+        self.seconds = 0.0
+        self._limit = seconds
+        stem = program.replace(" ", "-")
+        self._copy = folder / stem
+        self._said = folder / f"{stem}.said"
+        command = PROGRAMS[program].format(file=file, copy=self._copy, seconds=seconds)
+        with self._said.open("wb") as said:
+            argv = ["timeout", str(seconds), "sh", "-c", command]
+            self._began = time.monotonic()
+            self._process = client.spawn(argv, log=said, cwd=folder)
+
+    def is_over(self) -> bool:
+        """Whether the program has ended; how long it took is noted when it has."""
+        if self._process.poll() is None:
+            return False
+        self.seconds = self.seconds or time.monotonic() - self._began
+        return True
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def has(self, content: bytes) -> bool:
+        """Whether the copy is the file, bit for bit."""
+        digest = hashlib.sha256(content).digest()
+        return self._copy.exists() and hashlib.sha256(self._copy.read_bytes()).digest() == digest
+
+    @property
+    def status(self) -> int:
+        return self._process.returncode
+
+    @property
+    def said(self) -> str:
+        """What the program wrote, or that it was ended for taking too long."""
+        if self.status in (124, 137, -9):
+            return f"no end in {self._limit} s"
+        return self._said.read_text(errors="replace").strip()
+
+
+@dataclass(frozen=True)
+class TftpEnd:
+    """How the server says that a transfer ended; ``detail`` is empty when all was acknowledged."""
+
+    address: str
+    file: str
+    detail: str
+    sent_again: int
+
+
+_LOADED = re.compile(r"(\S+), \d+ bytes in [\d.]+ s(?:, (\d+) times sent again)?")
+
+
+def tftp_ends(log: str) -> Iterator[TftpEnd]:
+    """Read the ends of all TFTP transfers from a server's log."""
+    for line in log.splitlines():
+        if not line.startswith("{") or (said := json.loads(line))["event"] != "tftp":
+            continue
+        if "file" in said:
+            yield TftpEnd(said["address"], said["file"], said["detail"], 0)
+        elif loaded := _LOADED.fullmatch(said["detail"]):
+            yield TftpEnd(said["address"], loaded[1], "", int(loaded[2] or 0))
