@@ -25,6 +25,7 @@ from tests.cli.runner import run, run_program
 from tests.support.api import Admin
 from tests.support.dnsmasq import dnsmasq
 from tests.support.netns import inside
+from tests.support.public import in_public
 
 pytestmark = pytest.mark.netns
 
@@ -335,6 +336,7 @@ def test_what_it_needs_is_said(client: Namespace) -> None:
         result = run("probe", "-i", "eth9", "--mac", MAC)
     assert (result.code, result.err.splitlines()[-1]) == (1, "There are: lo, eth1.")
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
-    result = run_program("probe", "-i", "eth1", "--mac", MAC, within=client.command([*nobody]))
+    within = client.command([*in_public(), *nobody])
+    result = run_program("probe", "-i", "eth1", "--mac", MAC, within=within)
     assert result.code == 1
     assert "bootserve: this user may not send frames on eth1" in result.err

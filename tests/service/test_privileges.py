@@ -28,6 +28,7 @@ from tests.service.test_bad_starts import fails
 from tests.support.api import Admin
 from tests.support.curl import curl
 from tests.support.dhcp import DISCOVER, MAC, wire
+from tests.support.public import in_public
 
 PATH = f"/boot/{MAC.replace(':', '-')}.ipxe"
 NBP = Path("/usr/lib/ipxe/undionly.kpxe").read_bytes()
@@ -61,6 +62,7 @@ def make(lab: Lab, folder: Path) -> Iterator[Maker]:
     def make(*arguments: str, command: tuple[str, ...] = ()) -> BootServer:
         server = lab.bootserve(state_dir=folder / "state", command=command, arguments=arguments)
         server.log = folder / "log"
+        server.command = [*in_public(), *server.command]
         return server
 
     yield make
@@ -161,7 +163,8 @@ async def test_a_user_with_the_two_rights_to_bind_gives_them_up(
         "--bounding-set=-all," + caps,
     )
     server = make()
-    server.command = [*wrapper, *UNPRIVILEGED[1:], *server.command]
+    place = len(in_public())
+    server.command[place:place] = [*wrapper, *UNPRIVILEGED[1:]]
     server.start()
     assert_unprivileged(server, NOBODY.pw_uid, bounding=1 << 10 | 1 << 13)
     bring_in(server)
@@ -274,7 +277,10 @@ except BootserveError as error:
 )
 def test_who_may_become_whom(wrapper: list[str], user: str, words: str) -> None:
     done = subprocess.run(
-        [*wrapper, sys.executable, "-c", BECOME, user], capture_output=True, text=True, check=True
+        [*in_public(), *wrapper, sys.executable, "-c", BECOME, user],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert words in done.stdout if words else done.stdout == ""
 
@@ -312,7 +318,7 @@ def test_a_program_in_anothers_private_folder(folder: Path, user: str, words: st
         os.chown(path, daemon.pw_uid, daemon.pw_gid)
     home.chmod(0o700)
     done = subprocess.run(
-        [sys.executable, "-P", "-c", PRIVATE, user],
+        [*in_public(), sys.executable, "-P", "-c", PRIVATE, user],
         capture_output=True,
         text=True,
         check=True,
