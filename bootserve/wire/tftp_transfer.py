@@ -38,6 +38,8 @@ _GREATEST_BLOCK_INTERVAL = 2.0
 bring the block (RFC 1123 section 4.2.3.1): so many are lost in a row that it takes many."""
 _PATIENCE = 30.0
 """Seconds without progress after which a transfer is given up."""
+_COPY = 0.1
+"""Seconds behind a request within which the same one is the network's copy, and no client's."""
 _RESET = 1.0
 """Seconds of silence that a node which was reset, and asks again, has at least behind it."""
 
@@ -170,7 +172,9 @@ class ReadTransfer:
     def request_again(self, now: float) -> Sequence[Datagram]:
         """Take the same request once more, from the same address and port.
 
-        Before the first answer the client has missed the reply: it is sent again. Later, the
+        Before the first answer the client has missed the reply: it is sent again, unless the first
+        was sent just now. Then this is a copy from the network, and atftp gives up when it sees two
+        OACKs. Later, the
         request is a late duplicate from the network when the transfer is in full swing, and is
         ignored; after a silence it is a node that was reset and uses the same port again, as some
         ROMs do: the transfer starts over.
@@ -179,6 +183,8 @@ class ReadTransfer:
             if now - self._progress_at < _RESET:
                 return _NOTHING
             self._start_over(now)
+        elif self._sent_at <= now < self._sent_at + _COPY:
+            return _NOTHING
         return _NOTHING if self.finished else self.start(now)
 
     def handle_timer(self, now: float) -> Sequence[Datagram]:

@@ -45,7 +45,7 @@ class Sizes:
     seconds: int
 
 
-QUICK = Sizes(20_000, 6_000, 300_000, 120)
+QUICK = Sizes(12_000, 4_000, 300_000, 120)
 WHOLE = Sizes(500_000, 60_000, 8_000_000, 300)
 
 
@@ -90,6 +90,11 @@ class Field:
 
     def fetch_all(self, stack: ExitStack) -> None:
         """Let every program fetch behind every link, all at the same time."""
+        self.start(stack)
+        self.wait()
+
+    def start(self, stack: ExitStack) -> None:
+        """Begin what :meth:`fetch_all` does."""
         for side in self.sides:
             folder = self.folder / side.namespace.name
             folder.mkdir()
@@ -100,6 +105,9 @@ class Field:
                 one = Fetch(side.namespace, program, name, folder, self.sizes.seconds)
                 stack.callback(one.end)
                 side.fetches.append(one)
+
+    def wait(self) -> None:
+        """Wait until every program has ended."""
         waiting = [one for side in self.sides for one in side.fetches]
         while waiting:
             waiting = [one for one in waiting if not one.is_over()]
@@ -136,7 +144,9 @@ def judge(scene: Field, side: Side, stopping: str) -> None:
         whole = fetch.status == 0 and fetch.has(scene.files[fetch.file])
         where = f"{fetch.program} at {side.rate:.0%}"
         assert whole or (fetch.status != 0 and fetch.said), f"{where}: a wrong file and no error"
-        assert whole or side.rate > 0.05, f"{where}: {fetch.said}"
+        # atftp aborts at the second copy of an OACK that the link has doubled, at any rate of loss
+        may_fail = side.rate > 0.05 or fetch.program.startswith("atftp")
+        assert whole or may_fail, f"{where}: {fetch.said}"
     for name in ("ipxe.efi", "snponly.efi"):
         asked = [one for one in side.fetches if one.file == name]
         details = [end.detail for end in ends if end.file == name]
@@ -168,6 +178,13 @@ def wait_for_connections(scene: Field, seconds: float) -> None:
     while left := scene.connections():
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab for each test, since each has its own server and clients."""
+    with Lab.create() as made:
+        yield made
 
 
 @pytest.fixture

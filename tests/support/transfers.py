@@ -49,6 +49,10 @@ class Fetch:
             self._began = time.monotonic()
             self._process = client.spawn(argv, log=said, cwd=folder)
 
+    def began(self) -> bool:
+        """Whether something of the file has come."""
+        return self._copy.exists() and self._copy.stat().st_size > 0
+
     def is_over(self) -> bool:
         """Whether the program has ended; how long it took is noted when it has."""
         if self._process.poll() is None:

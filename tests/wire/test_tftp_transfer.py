@@ -233,6 +233,14 @@ def test_a_request_repeated_before_the_first_answer_gets_the_first_reply_again()
     assert blocks(transfer.acknowledge(0, 0.6)) == [1]
 
 
+def test_a_copy_of_the_request_that_comes_at_once_gets_no_second_reply() -> None:
+    transfer = ReadTransfer(bytes(100), Terms(8, 1, (("blksize", "8"),)), 0.0)
+    transfer.start(0.0)
+    assert transfer.request_again(0.05) == ()
+    assert transfer.deadline == 1.0
+    assert len(transfer.request_again(0.15)) == 1
+
+
 def test_a_late_copy_of_the_request_does_not_disturb_a_running_transfer() -> None:
     transfer = windowed(count=20, windowsize=4)
     assert transfer.request_again(1.5) == ()
