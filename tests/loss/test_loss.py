@@ -222,3 +222,27 @@ def test_whole_nbps_and_a_root_and_nothing_is_left_of_them(
     scene.server.stop()
     for side in scene.sides:
         judge(scene, side, stopping="")
+
+
+@pytest.mark.matrix
+def test_a_link_that_goes_dead_ends_every_transfer_with_an_error(
+    lab: Lab, stack: ExitStack, tmp_path: Path
+) -> None:
+    scene = Field(lab, Sizes(4_000_000, 1_000_000, 100_000_000, 40), stack, tmp_path)
+    scene.start(stack)
+    while not all(fetch.began() for side in scene.sides[:2] for fetch in side.fetches):
+        time.sleep(0.05)
+    for side in scene.sides:
+        side.link.set(Impairment(drop=1.0))
+    scene.wait()
+    for fetch in (fetch for side in scene.sides for fetch in side.fetches):
+        assert fetch.status != 0, fetch.program
+        assert fetch.said, fetch.program
+    wait_for_connections(scene, 200)
+    log = scene.server.log_text()
+    assert log.count('"stalled"') >= 4
+    for side in scene.sides[:2]:
+        details = [end.detail for end in scene.ends(side)]
+        assert details.count("the client fell silent") == 3, details
+    scene.server.stop()
+    assert "the server is stopping" not in scene.server.log_text()
