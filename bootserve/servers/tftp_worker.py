@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import os
 import select
 import signal
 import socket
@@ -37,6 +38,8 @@ _EVENTS_IN_MESSAGE = 64
 _COUNT_EVERY = 1.0
 _CHEAP_EVENTS = 20
 """Events of clients that never answered that are told of in a second."""
+_NICE = 5
+"""Where cores are short, offers and scripts come before the bulk that this process sends."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -148,6 +151,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # A terminal or systemd tells every process: this one ends when the server says so.
         signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # a sandbox may forbid the call
+        os.nice(_NICE)
     _confine()
     gc.freeze()
     Worker(udp, Pipe(pipe), json.loads(sys.argv[3])).run()

@@ -34,6 +34,7 @@ LogScripts = Callable[[Sequence[Boot]], None]
 """Logs boots whose scripts were served."""
 
 
+BUSY_SECONDS = 1.0
 _SCRIPT = frozenset({Phase.SCRIPT})
 
 _Minted = tuple[Boot, Generation, Callable[[str], None], str]
@@ -72,6 +73,12 @@ class Recorder:
         self._log_strangers = log_strangers or log
         self.counts: Counter[Phase] = Counter()
         self._minted: list[_Minted] = []
+        self._settled = -BUSY_SECONDS
+
+    @property
+    def busy(self) -> bool:
+        """Whether a script was served within the last second."""
+        return time.monotonic() - self._settled < BUSY_SECONDS
 
     def minted(self, boot: Boot, generation: Generation) -> None:
         """Record a new boot and the phases that led to it; on return it survives SIGKILL."""
@@ -95,6 +102,7 @@ class Recorder:
         if not self._minted:
             return
         minted, self._minted = self._minted, []
+        self._settled = time.monotonic()
         records: list[JournalRecord | Boot] = []
         for boot, generation, _, _ in minted:
             records.append(boot)

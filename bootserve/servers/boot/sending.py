@@ -2,7 +2,8 @@
 
 The event loop has scripts to answer meanwhile: filling a fast client's socket buffer in one go
 takes a millisecond, and a file that is not in the page cache takes as long as the disk does. So
-each call sends little, and what is not in the page cache is read in a thread first.
+each call sends little while scripts are asked for, and what is not in the page cache is read in a
+thread first.
 """
 
 from __future__ import annotations
@@ -10,24 +11,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
-__all__ = ["send_range"]
+__all__ = ["GENTLE_BYTES", "MOST_BYTES", "send_range"]
 
 FIRST = 64 << 10
 SLICE = 8 << 20
 SLICE_SECONDS = 120.0
 """A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 
-_CALL = 2 << 20
+MOST_BYTES = 2 << 20
+"""Bytes in one call when nothing else is to be done: few calls, little CPU time."""
+GENTLE_BYTES = 128 << 10
+"""Bytes in one call, some 50 µs, when others wait for the event loop."""
+
 _PROBE = 128 << 10
 """Distance of the bytes that are looked for in the page cache: what the kernel reads ahead."""
 
 
+def _most() -> int:
+    return MOST_BYTES
+
+
 async def send_range(
-    transport: asyncio.WriteTransport, file: BinaryIO, start: int, stop: int
+    transport: asyncio.WriteTransport,
+    file: BinaryIO,
+    start: int,
+    stop: int,
+    most: Callable[[], int] = _most,
 ) -> None:
     """Send the bytes ``start`` to ``stop`` of ``file``, which is open by its path.
+
+    ``most`` says how many bytes the next call may send.
 
     Returns when the kernel has them all. Raises ConnectionResetError when the client went away,
     and TimeoutError when it takes less than 8 MiB in two minutes.
@@ -48,13 +64,18 @@ async def send_range(
             end = min(begin + SLICE, stop)
             await _have_in_memory(file, begin, end)
             async with asyncio.timeout(SLICE_SECONDS):
-                await _send(transport, fd, file.fileno(), begin, end)
+                await _send(transport, fd, file.fileno(), begin, end, most)
     finally:
         os.close(fd)
 
 
 async def _send(
-    transport: asyncio.WriteTransport, sock: int, file: int, start: int, end: int
+    transport: asyncio.WriteTransport,
+    sock: int,
+    file: int,
+    start: int,
+    end: int,
+    most: Callable[[], int],
 ) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -66,7 +87,7 @@ async def _send(
         try:
             if transport.is_closing():
                 raise ConnectionResetError("the client went away")
-            sent = os.sendfile(sock, file, start, min(_CALL, end - start))
+            sent = os.sendfile(sock, file, start, min(most(), end - start))
             if sent == 0:
                 raise ConnectionResetError("the file became shorter")
         except BlockingIOError:
