@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bootserve.servers.boot.sending import send_range
+from bootserve.servers.boot.sending import FIRST, GENTLE_BYTES, MOST_BYTES, send_range
 
 SECONDS = 60
 SIZE = 20_000_000
@@ -88,6 +88,23 @@ async def test_every_byte_arrives_behind_what_was_written_before(
         got = await reader.read(-1)
     expected = head + BYTES[start:stop]
     assert hashlib.sha256(got).digest() == hashlib.sha256(expected).digest()
+
+
+async def test_each_call_sends_no_more_than_it_may(file: Path) -> None:
+    asked: list[int] = []
+
+    def most() -> int:
+        asked.append(MOST_BYTES if len(asked) < 3 else GENTLE_BYTES)
+        return asked[-1]
+
+    async def sent(writer: asyncio.StreamWriter) -> None:
+        with file.open("rb") as opened:
+            await send_range(writer.transport, opened, 0, SIZE, most)
+
+    async with served(sent) as (reader, _, _):
+        assert await reader.read(-1) == BYTES
+    assert sum(asked) >= SIZE - FIRST
+    assert len(asked) > (SIZE - 3 * MOST_BYTES) // GENTLE_BYTES
 
 
 async def test_a_file_that_is_only_on_the_disk_is_read_and_sent(file: Path) -> None:

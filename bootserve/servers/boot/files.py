@@ -13,7 +13,7 @@ from aiohttp import web
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.boot import Phase
 from bootserve.servers.boot.recorder import Recorder
-from bootserve.servers.boot.sending import GENTLE_BYTES, MOST_BYTES, send_range
+from bootserve.servers.boot.sending import GENTLE_BYTES, MOST_BYTES, gently, send_range
 from bootserve.store.artifacts import ArtifactStore
 
 __all__ = ["routes", "send_file"]
@@ -24,15 +24,15 @@ YEAR = 365 * 24 * 3600
 async def send_file(
     request: web.Request,
     path: Path,
-    recorder: Recorder,
     *,
     etag: str,
     content_type: str,
     cache: str,
+    most: Callable[[], int] = gently,
 ) -> tuple[web.StreamResponse, bool]:
     """Answer GET or HEAD with the file at ``path`` (RFC 9110: Range, If-Range, If-None-Match).
 
-    While ``recorder`` records scripts, files are sent in small pieces, so that scripts go first.
+    ``most`` says how many bytes the next call may send, so that more urgent work goes first.
     Returns the response and whether the last byte of the file was sent. Raises NotFound when the
     file is gone.
     """
@@ -60,13 +60,7 @@ async def send_file(
             return response, False
         if request.transport is None:
             raise ConnectionResetError("the client went away")
-        await send_range(
-            request.transport,
-            file,
-            start,
-            stop,
-            lambda: GENTLE_BYTES if recorder.busy else MOST_BYTES,
-        )
+        await send_range(request.transport, file, start, stop, most)
         await response.write_eof()
     return response, stop == size
 
@@ -104,10 +98,10 @@ def routes(
         response, to_the_end = await send_file(
             request,
             path,
-            recorder,
             etag=digest,
             content_type="application/octet-stream",
             cache=f"public, max-age={YEAR}, immutable",
+            most=lambda: GENTLE_BYTES if recorder.busy else MOST_BYTES,
         )
         if to_the_end and request.query.get("preview") != "1":  # a probe boots nothing
             recorder.fetched(request.remote or "", digest, time.monotonic() - began)
@@ -140,7 +134,7 @@ async def _send_nbp(
     began = time.monotonic()
     # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
     response, to_the_end = await send_file(
-        request, path, recorder, etag=etag, content_type="application/efi", cache=cache
+        request, path, etag=etag, content_type="application/efi", cache=cache
     )
     if to_the_end:
         seconds = time.monotonic() - began

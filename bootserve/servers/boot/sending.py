@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
-__all__ = ["GENTLE_BYTES", "MOST_BYTES", "send_range"]
+__all__ = ["GENTLE_BYTES", "MOST_BYTES", "gently", "send_range"]
 
 FIRST = 64 << 10
 SLICE = 8 << 20
@@ -30,8 +30,9 @@ _PROBE = 128 << 10
 """Distance of the bytes that are looked for in the page cache: what the kernel reads ahead."""
 
 
-def _most() -> int:
-    return MOST_BYTES
+def gently() -> int:
+    """Return the bytes of one call where others always go first."""
+    return GENTLE_BYTES
 
 
 async def send_range(
@@ -39,7 +40,7 @@ async def send_range(
     file: BinaryIO,
     start: int,
     stop: int,
-    most: Callable[[], int] = _most,
+    most: Callable[[], int] = gently,
 ) -> None:
     """Send the bytes ``start`` to ``stop`` of ``file``, which is open by its path.
 
