@@ -12,6 +12,7 @@ from bootserve.service.doctor import machine
 from tests.cli.runner import run, run_program
 from tests.service.doctor.conftest import Doctor
 from tests.support.netns import inside
+from tests.support.public import in_public
 
 pytestmark = pytest.mark.netns
 
@@ -103,7 +104,7 @@ def test_without_root_it_says_what_it_cannot_see(doctor: Doctor) -> None:
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all")
     result = run_program(
         *("doctor", "--interface", "eth1", "--state-dir", doctor.state_dir, "--json"),
-        within=doctor.namespace.command([*nobody]),
+        within=doctor.namespace.command([*in_public(), *nobody]),
     )
     said = {one["subject"]: one for one in result.json["findings"] if one["level"] != "ok"}
     assert (result.code, result.err) == (1, "")
