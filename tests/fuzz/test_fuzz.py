@@ -31,12 +31,13 @@ def test_nothing_is_found(name: str) -> None:
     assert outcome.executions > len(TARGETS[name].seeds())
 
 
-def test_every_seed_reaches_further_than_a_refusal() -> None:
-    """The seeds are inputs that the parsers take, or the fuzzer would have to find such first."""
-    for target in TARGETS.values():
-        assert target.seeds()
-        for seed in target.seeds():
-            target.run(seed)
+@pytest.mark.parametrize("name", TARGETS)
+def test_seeds_and_what_was_once_found_pass(name: str) -> None:
+    target = TARGETS[name]
+    found = [path.read_bytes() for path in sorted((HERE / "found").glob(f"{name}-*"))]
+    assert target.seeds()
+    for data in (*target.seeds(), *found):
+        target.run(data)
 
 
 @pytest.mark.timeout(300)
@@ -49,9 +50,3 @@ def test_a_bug_that_is_brought_back_is_found(bug: str, tmp_path: Path) -> None:
     outcome = fuzz(target, runs=runs, seed=1, package=tmp_path)
     assert outcome.error.startswith(raised), outcome.output[-3000:]
     TARGETS[target].run(outcome.input)  # without the bug it is no finding
-
-
-def test_what_was_found_stays_mended() -> None:
-    found = sorted(path for path in (HERE / "found").iterdir() if path.suffix != ".md")
-    for path in found:
-        TARGETS[path.name.rpartition("-")[0]].run(path.read_bytes())
