@@ -111,7 +111,10 @@ def routes(
         path = nbps.get(request.match_info["name"])
         if path is None:
             raise NotFound("there is no NBP of that name")
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise NotFound(f"the NBP {path.name} cannot be read: {error.strerror}") from None
         etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
         return await _send_nbp(request, path, etag, "no-cache", recorder)
 
