@@ -111,12 +111,7 @@ def routes(
         path = nbps.get(request.match_info["name"])
         if path is None:
             raise NotFound("there is no NBP of that name")
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise NotFound(f"the NBP {path.name} cannot be read: {error.strerror}") from None
-        etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
-        return await _send_nbp(request, path, etag, "no-cache", recorder)
+        return await _send_nbp(request, path, _version(path), "no-cache", recorder)
 
     async def added_nbp(request: web.Request) -> web.StreamResponse:
         digest = request.match_info["hex"]
@@ -129,6 +124,15 @@ def routes(
         web.get("/nbp/{name}", nbp),
         web.get("/nbp/sha256/{hex}/{name}", added_nbp),
     ]
+
+
+def _version(path: Path) -> str:
+    """Return an ETag of the file that an NBP is in now; raises NotFound."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise NotFound(f"the NBP {path.name} cannot be read: {error.strerror}") from None
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 async def _send_nbp(
