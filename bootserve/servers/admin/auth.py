@@ -14,11 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from bootserve.errors import BootserveError, Refused, Unauthorized
+from bootserve.model.access import ANONYMOUS, AccessRole, Binding, Subject
+from bootserve.model.desired import Scope, ScopeKind
 from bootserve.servers.admin.routing import SUBJECT, problem
 
 __all__ = ["middleware", "read_or_make_token"]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+EVERYTHING = (Binding(AccessRole.ADMIN, Scope(ScopeKind.SITE)),)
 
 
 def read_or_make_token(path: Path) -> str:
@@ -70,7 +73,7 @@ def _http_error(status: int, kind: str, message: str) -> BootserveError:
     return error
 
 
-def _subject(request: web.Request, token: str, hosts: frozenset[str]) -> str:
+def _subject(request: web.Request, token: str, hosts: frozenset[str]) -> Subject:
     connection = request.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
         return _peer(connection)
@@ -80,20 +83,24 @@ def _subject(request: web.Request, token: str, hosts: frozenset[str]) -> str:
     if origin is not None and origin.removeprefix("http://") not in hosts:
         raise Refused("cross-origin requests are refused")
     if request.path in OPEN_PATHS:
-        return "anonymous"
+        return ANONYMOUS
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme != "Bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
         raise Unauthorized(
             "this needs the admin token", hint="Send 'Authorization: Bearer' and the token."
         )
-    return "token:admin"
+    return Subject("token:admin", EVERYTHING)
 
 
-def _peer(connection: socket.socket) -> str:
+def _peer(connection: socket.socket) -> Subject:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, uid, _ = struct.unpack("3i", credentials)
     if uid not in (0, os.getuid()):
         raise Refused(f"uid {uid} may not administer this server")
+    return Subject(_local_name(uid), EVERYTHING, f"uid:{uid}")
+
+
+def _local_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bootserve.core.access import Place, place_of_node
 from bootserve.model.boot import Phase
+from bootserve.model.desired import DesiredState
+from bootserve.servers.admin.needs import VIEWER, places
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Request, Route
 from bootserve.servers.admin.schemas_seen import BootList, BootOut, BootQuery, PhaseOut
@@ -37,6 +40,11 @@ async def last_boot(plane: AdminPlane, node: str) -> BootOut | None:
     return boot_out(seen) if seen else None
 
 
+def _asked_place(state: DesiredState, call: Call[Request, BootQuery]) -> list[Place]:
+    name = call.query.node
+    return [place_of_node(state.nodes.get(name))] if name else []
+
+
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of boots."""
 
@@ -46,6 +54,18 @@ def routes(plane: AdminPlane) -> list[Route]:
         found = await plane.database.run(
             plane.boots.boots, node=query.node or None, limit=query.limit, before=query.before
         )
-        return BootList(boots=[boot_out(seen) for seen in found])
+        nodes = plane.current.snapshot.state.nodes
+        shown = [seen for seen in found if call.sees(nodes.get(seen.boot.node))]
+        return BootList(boots=[boot_out(seen) for seen in shown])
 
-    return [Route("GET", "/boots", "List boots", list_boots, BootList, query=BootQuery)]
+    return [
+        Route(
+            "GET",
+            "/boots",
+            "List boots",
+            list_boots,
+            BootList,
+            query=BootQuery,
+            needs=places(VIEWER, _asked_place, "the node asked for"),
+        )
+    ]

@@ -6,16 +6,22 @@ from dataclasses import asdict
 
 from aiohttp import web
 
+from bootserve.core.access import Place, place_of_node
 from bootserve.core.transactions import add_node
 from bootserve.errors import NotFound
-from bootserve.model.desired import Node
+from bootserve.model.desired import DesiredState, Node
 from bootserve.model.names import Arch, check_name, parse_mac
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, places, site
 from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import AdoptBody, CommitOut
 from bootserve.servers.admin.schemas_seen import DiscoveredList, DiscoveredOut
 
 __all__ = ["routes"]
+
+
+def _adopted_place(_state: DesiredState, call: Call[AdoptBody, NoQuery]) -> list[Place]:
+    return [place_of_node(Node("", (), rack=call.body.rack, role=call.body.role))]
 
 
 class _Discovered:
@@ -56,7 +62,7 @@ class _Discovered:
             arch=Arch.ARM64 if "arm64" in machine.arch else Arch.AMD64,
         )
         result = await self._plane.committer.commit(
-            add_node(node),
+            call.guarded(add_node(node)),
             author=call.subject,
             message=body.message or f"adopt {mac} as node {body.name}",
             base=body.base,
@@ -75,7 +81,14 @@ def routes(plane: AdminPlane) -> list[Route]:
     handlers = _Discovered(plane)
     one = "/discovered/{mac}"
     return [
-        Route("GET", "/discovered", "List discovered machines", handlers.list_all, DiscoveredList),
+        Route(
+            "GET",
+            "/discovered",
+            "List discovered machines",
+            handlers.list_all,
+            DiscoveredList,
+            needs=anywhere(VIEWER),
+        ),
         Route(
             "POST",
             one + "/adopt",
@@ -84,6 +97,14 @@ def routes(plane: AdminPlane) -> list[Route]:
             CommitOut,
             AdoptBody,
             status=201,
+            needs=places(OPERATOR, _adopted_place, "the new node's rack or role"),
         ),
-        Route("DELETE", one, "Forget a discovered machine", handlers.forget, status=204),
+        Route(
+            "DELETE",
+            one,
+            "Forget a discovered machine",
+            handlers.forget,
+            status=204,
+            needs=site(OPERATOR),
+        ),
     ]

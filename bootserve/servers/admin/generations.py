@@ -10,6 +10,7 @@ from aiohttp import web
 
 from bootserve.errors import Conflict, InvalidInput, NotFound
 from bootserve.model.generation import Generation, GenerationRef, parse_manifest
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import (
@@ -161,7 +162,11 @@ class _Generations:
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of generations and artifacts."""
     handlers = _Generations(plane)
-    everything, one, artifact = "/generations", "/generations/{name}", "/artifacts/{hex}"
+    return [*_generation_routes(handlers), *_artifact_routes(handlers)]
+
+
+def _generation_routes(handlers: _Generations) -> list[Route]:
+    everything, one = "/generations", "/generations/{name}"
     return [
         Route(
             "GET",
@@ -170,15 +175,56 @@ def routes(plane: AdminPlane) -> list[Route]:
             handlers.list_all,
             GenerationList,
             query=GenerationQuery,
+            needs=anywhere(VIEWER),
         ),
         Route(
-            "POST", everything, "Register a generation", handlers.register, ImportOut, ImportBody
+            "POST",
+            everything,
+            "Register a generation",
+            handlers.register,
+            ImportOut,
+            ImportBody,
+            needs=site(OPERATOR),
         ),
-        Route("GET", one, "Show a generation", handlers.show, GenerationOut),
-        Route("DELETE", one, "Remove a generation's artifacts", handlers.remove, GenerationOut),
-        Route("POST", one + "/verify", "Read its artifacts again", handlers.verify, VerifyOut),
-        Route("GET", "/uploads/{hex}", "How far an upload is", handlers.uploaded, UploadOut),
-        Route("GET", artifact, "Download an artifact", handlers.download),
+        Route(
+            "GET",
+            one,
+            "Show a generation",
+            handlers.show,
+            GenerationOut,
+            needs=anywhere(VIEWER),
+        ),
+        Route(
+            "DELETE",
+            one,
+            "Remove a generation's artifacts",
+            handlers.remove,
+            GenerationOut,
+            needs=site(OPERATOR),
+        ),
+        Route(
+            "POST",
+            one + "/verify",
+            "Read its artifacts again",
+            handlers.verify,
+            VerifyOut,
+            needs=site(OPERATOR),
+        ),
+    ]
+
+
+def _artifact_routes(handlers: _Generations) -> list[Route]:
+    artifact = "/artifacts/{hex}"
+    return [
+        Route(
+            "GET",
+            "/uploads/{hex}",
+            "How far an upload is",
+            handlers.uploaded,
+            UploadOut,
+            needs=site(OPERATOR),
+        ),
+        Route("GET", artifact, "Download an artifact", handlers.download, needs=site(VIEWER)),
         Route(
             "PUT",
             artifact,
@@ -187,5 +233,6 @@ def routes(plane: AdminPlane) -> list[Route]:
             UploadOut,
             query=UploadQuery,
             raw=True,
+            needs=site(OPERATOR),
         ),
     ]

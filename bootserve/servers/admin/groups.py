@@ -7,8 +7,9 @@ from typing import Any
 
 from bootserve.core.transactions import Change, remove_role, set_rack, set_role
 from bootserve.errors import InvalidInput
-from bootserve.model.desired import DesiredState, Rack, Role
+from bootserve.model.desired import DesiredState, Rack, Role, ScopeKind
 from bootserve.model.names import check_kernel_args, check_name
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, named
 from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -92,7 +93,7 @@ class _Groups:
         self, change: Change, call: Call[Any, Any], message: str, base: int | None
     ) -> CommitOut:
         result = await self._plane.committer.commit(
-            change, author=call.subject, message=message, base=base
+            call.guarded(change), author=call.subject, message=message, base=base
         )
         return committed(result)
 
@@ -102,9 +103,33 @@ def routes(plane: AdminPlane) -> list[Route]:
     groups = _Groups(plane)
     role, rack = "/roles/{name}", "/racks/{name}"
     return [
-        Route("GET", "/roles", "List roles", groups.roles, RoleList),
-        Route("PUT", role, "Create or change a role", groups.put_role, CommitOut, RoleBody),
-        Route("DELETE", role, "Remove a role", groups.remove_role, CommitOut, query=MessageQuery),
-        Route("GET", "/racks", "List racks", groups.racks, RackList),
-        Route("PUT", rack, "Set a rack's kernel arguments", groups.put_rack, CommitOut, RackBody),
+        Route("GET", "/roles", "List roles", groups.roles, RoleList, needs=anywhere(VIEWER)),
+        Route(
+            "PUT",
+            role,
+            "Create or change a role",
+            groups.put_role,
+            CommitOut,
+            RoleBody,
+            needs=named(OPERATOR, ScopeKind.ROLE),
+        ),
+        Route(
+            "DELETE",
+            role,
+            "Remove a role",
+            groups.remove_role,
+            CommitOut,
+            query=MessageQuery,
+            needs=named(OPERATOR, ScopeKind.ROLE),
+        ),
+        Route("GET", "/racks", "List racks", groups.racks, RackList, needs=anywhere(VIEWER)),
+        Route(
+            "PUT",
+            rack,
+            "Set a rack's kernel arguments",
+            groups.put_rack,
+            CommitOut,
+            RackBody,
+            needs=named(OPERATOR, ScopeKind.RACK),
+        ),
     ]

@@ -11,6 +11,7 @@ from bootserve.core.snapshot import NodePlan
 from bootserve.errors import InvalidInput, NotFound, Refused
 from bootserve.model.generation import GenerationRef
 from bootserve.model.once import BootOnce, OnceAction, OnceOutcome, check_script
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, node
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_live import OnceBody, OnceList, OnceOut, ReleaseOut
@@ -119,8 +120,31 @@ def routes(plane: AdminPlane) -> list[Route]:
             "Release a node from a loop's wait",
             live.release,
             ReleaseOut,
+            needs=node(OPERATOR),
         ),
-        Route("GET", once, "What was set for a node's next boots", live.show, OnceList),
-        Route("PUT", once, "Set what its next boot only does", live.put, OnceOut, OnceBody),
-        Route("DELETE", once, "Cancel what waits for its next boot", live.cancel, OnceOut),
+        Route(
+            "GET",
+            once,
+            "What was set for a node's next boots",
+            live.show,
+            OnceList,
+            needs=node(VIEWER),
+        ),
+        Route(
+            "PUT",
+            once,
+            "Set what its next boot only does",
+            live.put,
+            OnceOut,
+            OnceBody,
+            needs=node(OPERATOR),
+        ),
+        Route(
+            "DELETE",
+            once,
+            "Cancel what waits for its next boot",
+            live.cancel,
+            OnceOut,
+            needs=node(OPERATOR),
+        ),
     ]

@@ -12,6 +12,7 @@ from bootserve.core.snapshot import NodePlan
 from bootserve.errors import Conflict, InvalidInput
 from bootserve.model.desired import NbpPinKey, Scope
 from bootserve.model.nbp import MAX_NBP, Nbp, NbpArch, check_nbp_name, check_program
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, site
 from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import CommitOut
@@ -98,6 +99,7 @@ class _Nbps:
             pins=[
                 NbpPinOut(scope=str(key.scope), arch=key.arch, nbp=one.nbp, nodes=decided[key])
                 for key, one in sorted(state.nbp_pins.items())
+                if call.sees_pin(state, key.scope)
             ],
         )
 
@@ -125,7 +127,7 @@ class _Nbps:
         body = call.body
         scope = Scope.parse(body.scope)
         result = await self._plane.committer.commit(
-            pin_nbp(scope, body.nbp, self._plane.current.snapshot.nbps),
+            call.guarded(pin_nbp(scope, body.nbp, self._plane.current.snapshot.nbps)),
             author=call.subject,
             message=body.message or f"pin {scope} NBP {body.nbp}",
             base=body.base,
@@ -136,7 +138,7 @@ class _Nbps:
         query = call.query
         scope = Scope.parse(query.scope)
         result = await self._plane.committer.commit(
-            unpin_nbp(scope, query.arch),
+            call.guarded(unpin_nbp(scope, query.arch)),
             author=call.subject,
             message=query.message or f"unpin {scope} NBP",
             base=query.base,
@@ -148,10 +150,26 @@ def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of NBPs and their pins."""
     nbps = _Nbps(plane)
     return [
-        Route("GET", "/nbps", "List NBPs and their pins", nbps.list_all, NbpList, query=NbpQuery),
-        Route("POST", "/nbps", "Add an NBP", nbps.add, NbpAdded, NbpBody),
-        Route("DELETE", "/nbps/{name}", "Remove an NBP", nbps.remove, NbpOut),
-        Route("PUT", "/nbp-pins", "Pin an NBP", nbps.pin, CommitOut, NbpPinBody),
+        Route(
+            "GET",
+            "/nbps",
+            "List NBPs and their pins",
+            nbps.list_all,
+            NbpList,
+            query=NbpQuery,
+            needs=anywhere(VIEWER),
+        ),
+        Route("POST", "/nbps", "Add an NBP", nbps.add, NbpAdded, NbpBody, needs=site(OPERATOR)),
+        Route("DELETE", "/nbps/{name}", "Remove an NBP", nbps.remove, NbpOut, needs=site(OPERATOR)),
+        Route(
+            "PUT",
+            "/nbp-pins",
+            "Pin an NBP",
+            nbps.pin,
+            CommitOut,
+            NbpPinBody,
+            needs=pinned(OPERATOR, lambda call: call.body.scope),
+        ),
         Route(
             "DELETE",
             "/nbp-pins",
@@ -159,5 +177,6 @@ def routes(plane: AdminPlane) -> list[Route]:
             nbps.unpin,
             CommitOut,
             query=NbpUnpinQuery,
+            needs=pinned(OPERATOR, lambda call: call.query.scope),
         ),
     ]

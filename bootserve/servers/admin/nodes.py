@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from bootserve.core.access import SITE_PLACE, Place, place_of_node
 from bootserve.core.explain import Explanation, explain
 from bootserve.core.scripts import BootLine
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan
 from bootserve.core.transactions import add_node, remove_node, set_node
 from bootserve.errors import InvalidInput, Unavailable
-from bootserve.model.desired import Node
+from bootserve.model.desired import DesiredState, Node
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin.boots import last_boot
 from bootserve.servers.admin.live import once_out, waits_of
 from bootserve.servers.admin.nbps import choices_out
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
 from bootserve.servers.admin.plane import AdminPlane, committed, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -92,13 +94,30 @@ def _labels(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items()))
 
 
+def _new_place(_state: DesiredState, call: Call[NodeBody, NoQuery]) -> list[Place]:
+    return [place_of_node(Node("", (), rack=call.body.rack, role=call.body.role))]
+
+
+def _changed_places(state: DesiredState, call: Call[NodePatch, NoQuery]) -> list[Place]:
+    old, body = state.nodes.get(call.path["name"]), call.body
+    if old is None:
+        return [SITE_PLACE]
+    new = replace(
+        old,
+        rack=old.rack if body.rack is None else body.rack,
+        role=old.role if body.role is None else body.role,
+    )
+    return [place_of_node(old), place_of_node(new)]
+
+
 class _Nodes:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def list_all(self, _call: Call[Request, NoQuery]) -> NodeList:
+    async def list_all(self, call: Call[Request, NoQuery]) -> NodeList:
         snapshot = self._plane.current.snapshot
-        plans = sorted(snapshot.plans.values(), key=lambda plan: plan.node.name)
+        seen = (plan for plan in snapshot.plans.values() if call.sees(plan.node))
+        plans = sorted(seen, key=lambda plan: plan.node.name)
         return NodeList(revision=snapshot.revision.number, nodes=[node_out(plan) for plan in plans])
 
     async def show(self, call: Call[Request, NoQuery]) -> NodeShown:
@@ -121,7 +140,7 @@ class _Nodes:
     async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
         body = call.body
         result = await self._plane.committer.commit(
-            add_node(node_of(body)),
+            call.guarded(add_node(node_of(body))),
             author=call.subject,
             message=body.message or f"add node {body.name}",
             base=body.base,
@@ -132,7 +151,7 @@ class _Nodes:
         name, body = call.path["name"], call.body
         fields = body.model_dump(exclude_none=True)
         result = await self._plane.committer.commit(
-            set_node(name, lambda node: _checked(node, fields)),
+            call.guarded(set_node(name, lambda node: _checked(node, fields))),
             author=call.subject,
             message=body.message or f"set node {name}",
             base=body.base,
@@ -142,7 +161,7 @@ class _Nodes:
     async def remove(self, call: Call[Request, MessageQuery]) -> CommitOut:
         name = call.path["name"]
         result = await self._plane.committer.commit(
-            remove_node(name),
+            call.guarded(remove_node(name)),
             author=call.subject,
             message=call.query.message or f"remove node {name}",
             base=call.query.base,
@@ -198,10 +217,42 @@ def routes(plane: AdminPlane) -> list[Route]:
     nodes = _Nodes(plane)
     one = "/nodes/{name}"
     return [
-        Route("GET", "/nodes", "List nodes", nodes.list_all, NodeList),
-        Route("POST", "/nodes", "Add a node", nodes.add, CommitOut, NodeBody, status=201),
-        Route("GET", one, "Show a node", nodes.show, NodeShown),
-        Route("PATCH", one, "Change a node", nodes.change, CommitOut, NodePatch),
-        Route("DELETE", one, "Remove a node", nodes.remove, CommitOut, query=MessageQuery),
-        Route("GET", one + "/explain", "Explain a node's next boot", nodes.explain, ExplainOut),
+        Route("GET", "/nodes", "List nodes", nodes.list_all, NodeList, needs=anywhere(VIEWER)),
+        Route(
+            "POST",
+            "/nodes",
+            "Add a node",
+            nodes.add,
+            CommitOut,
+            NodeBody,
+            status=201,
+            needs=places(OPERATOR, _new_place, "the new node's rack or role"),
+        ),
+        Route("GET", one, "Show a node", nodes.show, NodeShown, needs=node(VIEWER)),
+        Route(
+            "PATCH",
+            one,
+            "Change a node",
+            nodes.change,
+            CommitOut,
+            NodePatch,
+            needs=places(OPERATOR, _changed_places, "the node's rack or role, now and then"),
+        ),
+        Route(
+            "DELETE",
+            one,
+            "Remove a node",
+            nodes.remove,
+            CommitOut,
+            query=MessageQuery,
+            needs=node(OPERATOR),
+        ),
+        Route(
+            "GET",
+            one + "/explain",
+            "Explain a node's next boot",
+            nodes.explain,
+            ExplainOut,
+            needs=node(VIEWER),
+        ),
     ]

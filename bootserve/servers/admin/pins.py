@@ -6,6 +6,7 @@ from bootserve.core.transactions import pin, restore, unpin, unrestorable
 from bootserve.errors import Conflict, NotFound
 from bootserve.model.desired import Pin, Scope
 from bootserve.model.generation import GenerationRef
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, site
 from bootserve.servers.admin.plane import AdminPlane, committed, revision_out
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -26,7 +27,7 @@ class _Pins:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def list_all(self, _call: Call[Request, NoQuery]) -> PinList:
+    async def list_all(self, call: Call[Request, NoQuery]) -> PinList:
         snapshot = self._plane.current.snapshot
         decided = snapshot.decided()
         return PinList(
@@ -34,6 +35,7 @@ class _Pins:
             pins=[
                 PinOut(scope=str(key.scope), generation=str(one.generation), nodes=decided[key])
                 for key, one in sorted(snapshot.state.pins.items())
+                if call.sees_pin(snapshot.state, key.scope)
             ],
         )
 
@@ -41,7 +43,7 @@ class _Pins:
         body = call.body
         new = Pin(Scope.parse(body.scope), GenerationRef.parse(body.generation))
         result = await self._plane.committer.commit(
-            pin(new, change_role=body.change_role),
+            call.guarded(pin(new, change_role=body.change_role)),
             author=call.subject,
             message=body.message or f"pin {new.scope} {new.generation}",
             base=body.base,
@@ -52,7 +54,7 @@ class _Pins:
         query = call.query
         scope = Scope.parse(query.scope)
         result = await self._plane.committer.commit(
-            unpin(scope, query.image),
+            call.guarded(unpin(scope, query.image)),
             author=call.subject,
             message=query.message or f"unpin {scope} {query.image}".strip(),
             base=query.base,
@@ -99,11 +101,41 @@ def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of pins and revisions."""
     pins = _Pins(plane)
     return [
-        Route("GET", "/pins", "List pins", pins.list_all, PinList),
-        Route("PUT", "/pins", "Pin a scope to a generation", pins.put, CommitOut, PinBody),
-        Route("DELETE", "/pins", "Remove a pin", pins.remove, CommitOut, query=UnpinQuery),
+        Route("GET", "/pins", "List pins", pins.list_all, PinList, needs=anywhere(VIEWER)),
         Route(
-            "GET", "/revisions", "List revisions", pins.revisions, RevisionList, query=RevisionQuery
+            "PUT",
+            "/pins",
+            "Pin a scope to a generation",
+            pins.put,
+            CommitOut,
+            PinBody,
+            needs=pinned(OPERATOR, lambda call: call.body.scope),
         ),
-        Route("POST", "/rollback", "Roll back", pins.rollback, CommitOut, RollbackBody),
+        Route(
+            "DELETE",
+            "/pins",
+            "Remove a pin",
+            pins.remove,
+            CommitOut,
+            query=UnpinQuery,
+            needs=pinned(OPERATOR, lambda call: call.query.scope),
+        ),
+        Route(
+            "GET",
+            "/revisions",
+            "List revisions",
+            pins.revisions,
+            RevisionList,
+            query=RevisionQuery,
+            needs=anywhere(VIEWER),
+        ),
+        Route(
+            "POST",
+            "/rollback",
+            "Roll back",
+            pins.rollback,
+            CommitOut,
+            RollbackBody,
+            needs=site(OPERATOR),
+        ),
     ]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bootserve.core.access import Place, check_change, covers, has_role, place_of_node, require
+from bootserve.core.transactions import Change
 from bootserve.errors import BootserveError, InvalidInput
+from bootserve.model.access import AccessRole, Subject
+from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
+from bootserve.servers.current import Current
 
-__all__ = ["PREFIX", "Answer", "Call", "Query", "Request", "Route", "install", "problem"]
+__all__ = ["PREFIX", "Answer", "Call", "Need", "Query", "Request", "Route", "install", "problem"]
 
 PREFIX = "/api/v1"
 
-SUBJECT: web.RequestKey[str] = web.RequestKey("subject", str)
+SUBJECT: web.RequestKey[Subject] = web.RequestKey("subject", Subject)
 
 
 class Request(BaseModel):
@@ -53,14 +58,61 @@ class NoQuery(Query):
 class Call(Generic[B, Q]):
     """One validated request: who asks, the path's names, the query and the body."""
 
-    subject: str
+    who: Subject
     path: Mapping[str, str]
     query: Q
     body: B
     raw: web.Request
 
+    @property
+    def subject(self) -> str:
+        """The stable name of who asks, as records keep it."""
+        return self.who.name
+
+    def sees(self, node: Node | None) -> bool:
+        """Whether who asks may read of ``node``; one that is no more is the site's to see."""
+        return covers(self.who, AccessRole.VIEWER, place_of_node(node))
+
+    def sees_pin(self, state: DesiredState, scope: Scope) -> bool:
+        """Whether who asks may read of a pin on ``scope``: all but those of nodes not its own."""
+        return scope.kind is not ScopeKind.NODE or self.sees(state.nodes.get(scope.name))
+
+    def guarded(self, change: Change) -> Change:
+        """Return ``change``, refused at the commit where it goes beyond who asks; see needs.py."""
+
+        def checked(before: DesiredState) -> DesiredState:
+            after = change(before)
+            check_change(self.who, before, after)
+            return after
+
+        return checked
+
 
 Handler = Callable[[Call[Any, Any]], Awaitable["Answer | web.StreamResponse"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The role that a route needs, in each of the places that ``where`` finds for a call.
+
+    ``where`` None is a role in any scope; ``role`` None is for everybody. Make one with
+    :mod:`bootserve.servers.admin.needs`.
+    """
+
+    role: AccessRole | None
+    where: Callable[[DesiredState, Call[Any, Any]], Iterable[Place]] | None
+    words: str
+
+    def check_role(self, who: Subject) -> None:
+        """Raise Refused when ``who`` has the role nowhere, before anything of its is read."""
+        if self.role is not None and not has_role(who, self.role):
+            require(who, self.role, frozenset())
+
+    def check(self, call: Call[Any, Any], state: DesiredState) -> None:
+        """Raise Refused when who asks lacks the role in one of the call's places."""
+        if self.role is not None and self.where is not None:
+            for place in self.where(state, call):
+                require(call.who, self.role, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +120,7 @@ class Route:
     """One operation of the API. ``path`` is relative to ``/api/v1``.
 
     ``raw`` marks a body that is bytes and not JSON; ``answer`` is None for an answer that is not
-    a JSON object of ours.
+    a JSON object of ours. ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
     """
 
     method: str
@@ -81,6 +133,8 @@ class Route:
     status: int = 200
     raw: bool = False
     tags: tuple[str, ...] = field(default=())
+    _: KW_ONLY
+    needs: Need
 
 
 def problem(error: BootserveError) -> web.Response:
@@ -100,21 +154,26 @@ def problem(error: BootserveError) -> web.Response:
     )
 
 
-def install(app: web.Application, routes: Iterable[Route]) -> None:
-    """Add ``routes`` to ``app``, below the API's prefix."""
+def install(app: web.Application, routes: Iterable[Route], current: Current) -> None:
+    """Add ``routes`` to ``app``, below the API's prefix; ``current`` is what needs look at."""
     for route in routes:
-        app.router.add_route(route.method, PREFIX + route.path, _adapt(route))
+        app.router.add_route(route.method, PREFIX + route.path, _adapt(route, current))
 
 
-def _adapt(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _adapt(
+    route: Route, current: Current
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
+        who = request[SUBJECT]
+        route.needs.check_role(who)
         call = Call(
-            subject=request[SUBJECT],
+            who=who,
             path=request.match_info,
             query=_validate(route.query, dict(request.query), "query"),
             body=await _body(route, request),
             raw=request,
         )
+        route.needs.check(call, current.snapshot.state)
         answer = await route.handler(call)
         if isinstance(answer, web.StreamResponse):
             return answer

@@ -19,6 +19,7 @@ from bootserve.servers.admin import (
     pins,
 )
 from bootserve.servers.admin.auth import middleware
+from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route, install
 from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
@@ -39,15 +40,16 @@ def _own_routes(plane: AdminPlane) -> list[Route]:
         return ScrubOut(checked=checked, quarantined=quarantined)
 
     return [
-        Route("GET", "/status", "The server's state", status, StatusOut),
+        Route("GET", "/status", "The server's state", status, StatusOut, needs=anywhere(VIEWER)),
         Route(
             "POST",
             "/reload",
             "Read templates and quirks again",
             reload,
             StatusOut,
+            needs=site(ADMIN),
         ),
-        Route("POST", "/scrub", "Verify every artifact now", scrub, ScrubOut),
+        Route("POST", "/scrub", "Verify every artifact now", scrub, ScrubOut, needs=site()),
     ]
 
 
@@ -89,7 +91,7 @@ def make_app(
         return web.Response(status=200 if state.ready else 503, text=text)
 
     app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=8 << 20)
-    install(app, operations)
+    install(app, operations, plane.current)
     app.router.add_get(PREFIX + "/openapi.json", spec)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", health)
