@@ -15,6 +15,7 @@ import sys
 import time
 
 from bench.fleet import mac_of
+from bootserve.core.scripts import script_url
 
 __all__ = ["ADDRESSES", "SERVER"]
 
@@ -35,7 +36,7 @@ def scripts(nodes: int, count: int) -> int:
     booted = 0
     for number in range(count):
         connection = connections[number % len(connections)]
-        connection.request("GET", f"/boot/{mac_of(random.randrange(nodes))}.ipxe")
+        connection.request("GET", script_url("", mac_of(random.randrange(nodes))))
         booted += b"bootserve.boot=" in connection.getresponse().read()
     return booted
 

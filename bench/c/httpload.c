@@ -6,11 +6,12 @@
                                                              goes on until SECONDS are over
    and: [server=10.44.0.2] [port=8080] [address=10.99.0.1, or - for any] [nodes=10000] [expect=TEXT]
 
-   FORMAT's %s is the MAC of a node: all nodes in turn, and never one node from one address twice
-   in a row, so that each script is a new boot. An answer counts when its status is 200, it is as
-   long as it says and EXPECT is in it. Latencies of mode=open run from when a request was due, so
-   that a server that stalls is not spared the requests that it held up. SIGTERM ends it early. Prints JSON;
-   "bytes" are those of whole answers, "received" those of files, also of parts. */
+   FORMAT's %s is the MAC of a node, written as in bootserve's own URLs: all nodes in turn, and never
+   one node from one address twice in a row, so that each script is a new boot. An answer counts when
+   its status is 200, it is as long as it says and EXPECT is in it. Latencies of mode=open run from
+   when a request was due, so that a server that stalls is not spared the requests that it held up.
+   SIGTERM ends it early. Prints JSON; "bytes" are those of whole answers, "received" those of files,
+   also of parts. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -91,7 +92,7 @@ static void ask(struct connection *c, double due)
     char request[600], mac[24], where[400];
     uint64_t at = (uint64_t)c->number * nodes / count + c->visits++;
     uint32_t node = at % nodes;
-    snprintf(mac, sizeof mac, "52:54:%02x:%02x:%02x:%02x", node >> 24, node >> 16 & 255,
+    snprintf(mac, sizeof mac, "52-54-%02x-%02x-%02x-%02x", node >> 24, node >> 16 & 255,
              node >> 8 & 255, node & 255);
     const char *mark = strstr(path, "%s");
     if (mark)

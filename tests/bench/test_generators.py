@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from vm_harness.errors import HarnessError
 
+from bench.fleet import mac_of
 from bench.native import arguments
 from bench.network import Pair, sweep
+from bootserve.core.scripts import script_url
 from tests.support import odd_server
 
 pytestmark = pytest.mark.netns
@@ -132,6 +134,14 @@ def test_answers_are_counted_and_no_address_asks_twice_in_a_row(pair: Pair, file
     assert said["answers"] == counts["answers"] > 0
     assert said["bytes"] == said["answers"] * SIZE
     assert said["failed"] == counts["same address twice"] == 0
+
+
+def test_scripts_are_asked_for_by_the_url_that_an_offer_gives(pair: Pair, file: Path) -> None:
+    with odd_server.http(pair.server, "none", file.read_bytes()) as counts:
+        said = get(pair, nodes=300)
+    asked = {name: times for name, times in counts.items() if name.startswith("/")}
+    assert sum(asked.values()) == said["answers"] > 0
+    assert asked.keys() <= {script_url("", mac_of(number)) for number in range(300)}
 
 
 @pytest.mark.parametrize("fault", ["status", "content", "cut"])

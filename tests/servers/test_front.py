@@ -239,10 +239,13 @@ def test_any_conversation_is_as_with_aiohttp_alone(
     assert worlds[0].booted == worlds[1].booted
 
 
-def test_plain_requests_are_answered_without_aiohttp(runner: asyncio.Runner, make: Make) -> None:
+@pytest.mark.parametrize("separator", ["-", ":"])
+def test_plain_requests_are_answered_without_aiohttp(
+    runner: asyncio.Runner, make: Make, separator: str
+) -> None:
     world = make(quick=True)
     plain = b"GET /boot/%b.ipxe HTTP/1.1\r\nConnection: keep-alive\r\n" + HOST + b"\r\n\r\n"
-    macs = [mac_of(n).replace(":", "-").encode() for n in range(50)]
+    macs = [mac_of(n).replace(":", separator).encode() for n in range(50)]
     answer = runner.run(world.exchange([*(plain % mac for mac in macs), END]))
     assert answer.count(b"HTTP/1.1 200 OK") == 50
     assert world.taken == 1  # for the last request only

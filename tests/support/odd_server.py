@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import socket
 import struct
 import threading
@@ -162,8 +161,7 @@ class _Pages(BaseHTTPRequestHandler):
             number = self.counts["requests"]
             wrong = number % 10 == 0 and self.fault in ("status", "content", "cut")
             self.counts["answers"] += not wrong
-        if found := re.search(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", self.path):
-            self.visits.setdefault(found[0], []).append(self.client_address[0])
+        self.visits.setdefault(self.path, []).append(self.client_address[0])
         if self.fault == "stall" and number == 50:
             time.sleep(0.5)
         body = b"another" if self.fault == "content" and wrong else self.content
@@ -185,8 +183,9 @@ class _Pages(BaseHTTPRequestHandler):
 def http(namespace: Namespace, fault: str, content: bytes) -> Iterator[Counts]:
     """Answer every GET with ``content``; every tenth is wrong: ``status``, ``content``, ``cut``.
 
-    ``stall`` holds up one for half a second. Counts requests, whole answers, and how often a MAC
-    was asked for twice in a row from one address; the last once the block is over.
+    ``stall`` holds up one for half a second. Counts requests, whole answers, and, once the
+    block is over, requests for each path and how often one was asked for twice in a row from one
+    address.
     """
     counts: Counts = Counter()
     visits: dict[str, list[str]] = {}
@@ -201,5 +200,5 @@ def http(namespace: Namespace, fault: str, content: bytes) -> Iterator[Counts]:
         server.shutdown()
         thread.join()
         server.server_close()
-    counts["nodes"] = len(visits)
+    counts.update({path: len(all) for path, all in visits.items()})
     counts["same address twice"] = sum(a == b for all in visits.values() for a, b in pairwise(all))

@@ -31,7 +31,8 @@ HEADER_SECONDS = 20.0
 MAX_CONNECTIONS = 8192
 """Connections at once; a rack's nodes need one or two each."""
 
-# "GET /boot/52-54-00-12-34-56.ipxe HTTP/1.1", as this server's own URLs are asked for
+# "GET /boot/52-54-00-12-34-56.ipxe HTTP/1.1", as this server's own URLs are asked for, or with
+# colons, as iPXE writes ${net0/mac}
 _PATH = slice(0, 10)
 _MAC = slice(10, 27)
 _VERSION = slice(27, 41)
@@ -205,11 +206,13 @@ class _Front(asyncio.Protocol):
             self._hand_over(data)
 
     def _ask(self, raw: str) -> bool:
-        if ":" in raw:  # a mixture of both separators is no MAC
-            return False
+        if "-" in raw:
+            if ":" in raw:
+                return False  # a mixture of both separators is no MAC
+            raw = raw.replace("-", ":")
         self._heard = self._loop.time()
         self._listener.heard(self)
-        return self._desk.quick(raw.replace("-", ":"), self.address, self._on_link, self._reply)
+        return self._desk.quick(raw, self.address, self._on_link, self._reply)
 
     def _reply(self, text: str) -> None:
         self._transport.write(self._listener.answer(text))
