@@ -94,11 +94,27 @@ class Settings(BaseSettings):
     scrub_hours: float = Field(
         default=24.0, ge=0, description="artifacts are re-read and verified this often; 0 never"
     )
+    heartbeat_seconds: float = Field(
+        default=60.0, ge=1, le=3600, description="seconds between two heartbeats of a node"
+    )
+    heartbeats_missed: int = Field(
+        default=3, ge=1, le=1000, description="a node that misses so many heartbeats is silent"
+    )
+    heartbeats_per_second: float = Field(
+        default=200.0,
+        gt=0,
+        description="of all nodes together; were there more, they would be told to send fewer",
+    )
+    drift_diff_paths: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="changed files that nodes may be asked to send, such as /etc/ssh/*,/etc/hosts "
+        "(default: none; what may hold a secret is never asked for)",
+    )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto is text on a terminal and JSON elsewhere"
     )
 
-    @field_validator("interface", "address", mode="before")
+    @field_validator("interface", "address", "drift_diff_paths", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         """Take one word, words with commas between them (the environment's way), or a list."""

@@ -21,7 +21,7 @@ from bootserve.errors import BootserveError
 from bootserve.servers.admin.auth import read_or_make_token
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.server import make_app as make_admin_app
-from bootserve.servers.boot import files, reports, scripts
+from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
 from bootserve.servers.neighbours import neighbour_mac
@@ -151,7 +151,9 @@ async def _start(
     stack.push_async_callback(_last_flush, parts, log)
     stack.push_async_callback(parts.shapes.save)
     _background(stack, parts.saver.run())
+    stack.push_async_callback(parts.heartbeats.save)
     _background(stack, parts.shapes.run())
+    _background(stack, parts.heartbeats.run())
     _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     await _start_admin(parts, kept, ports, scrubber, reload, stack)
@@ -175,6 +177,7 @@ async def _recall(parts: Parts, kept: Kept) -> Sequence[ActiveBoot]:
     )
     parts.timeline.restore(known)
     await parts.shapes.recall(kept.boots, parts.sql)
+    await parts.heartbeats.recall()
     return known
 
 
@@ -246,12 +249,11 @@ async def _start_admin(
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
     recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
-    report_desk = reports.ReportDesk(
-        parts.current, parts.timeline, parts.recorder, parts.guards.loops, recall.find
-    )
+    report_desk, heartbeat_desk = _report_desks(parts, recall)
     shared = [
         *files.routes(kept.artifacts, parts.nbps, parts.shelf.find, parts.recorder),
         *reports.routes(report_desk),
+        *heartbeats.routes(heartbeat_desk),
     ]
     for segment in parts.segments:
         desk = _script_desk(parts, segment)
@@ -267,6 +269,31 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         )
         await listener.start(segment.http)
         stack.push_async_callback(listener.stop)
+
+
+def _report_desks(
+    parts: Parts, recall: Recall
+) -> tuple[reports.ReportDesk, heartbeats.HeartbeatDesk]:
+    settings, book = parts.settings, parts.heartbeats.book
+    arrivals = heartbeats.Arrivals(book, parts.recorder)
+    report_desk = reports.ReportDesk(
+        parts.current,
+        parts.timeline,
+        parts.recorder,
+        parts.guards.loops,
+        recall.find,
+        arrivals.came_up,
+    )
+    heartbeat_desk = heartbeats.HeartbeatDesk(
+        book,
+        parts.heartbeats.diffs,
+        parts.recorder,
+        arrivals,
+        partial(report_desk.authenticate, bind=True),
+        parts.reboots.wanted,
+        heartbeats.Pace(settings.heartbeat_seconds, settings.heartbeats_per_second),
+    )
+    return report_desk, heartbeat_desk
 
 
 def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:

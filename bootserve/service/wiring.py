@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bootserve.core.diffs import DiffBook
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.drift import Watch
+from bootserve.core.heartbeats import HeartbeatBook, Wishes
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
 from bootserve.core.shapes import ShapeBook
@@ -24,6 +28,7 @@ from bootserve.servers.dbthread import DatabaseThread
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
+from bootserve.service.heartbeats import HeartbeatKeeper
 from bootserve.service.nbpcache import NbpCache
 from bootserve.service.nbpshelf import NbpShelf
 from bootserve.service.ports import Ports
@@ -37,6 +42,7 @@ from bootserve.store.artifacts import DirectoryStore
 from bootserve.store.boots import BootStore
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
+from bootserve.store.drift import DriftStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.journal import Journal
 from bootserve.store.nbps import NbpStore
@@ -109,6 +115,8 @@ class Parts:
     shapes: ShapeKeeper
     calm: Calm
     sightings: Sightings
+    heartbeats: HeartbeatKeeper
+    reboots: Wishes = field(default_factory=Wishes)
 
 
 def wire(
@@ -131,12 +139,9 @@ def wire(
     known = settings.state_dir / SHAPES_FILE
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
     guards = _guards(settings, kept, log, filler.wake)
+    heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
 
-    def forget(snapshot: Snapshot) -> None:
-        guards.forget_all_but(snapshot)
-        shapes.book.forget_all_but(snapshot.by_mac.keys())
-
-    published = Publisher(snapshot, saver, forget, log)
+    published = Publisher(snapshot, saver, partial(_forget, guards, book, heartbeats), log)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
     register = settings.unknown is UnknownPolicy.REGISTER
     shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)
@@ -160,6 +165,32 @@ def wire(
         shapes=shapes,
         calm=calm,
         sightings=sightings,
+        heartbeats=heartbeats,
+    )
+
+
+def _forget(
+    guards: Guards, book: ShapeBook, heartbeats: HeartbeatKeeper, snapshot: Snapshot
+) -> None:
+    """Drop what is kept of nodes and MACs that are not in ``snapshot``."""
+    guards.forget_all_but(snapshot)
+    book.forget_all_but(snapshot.by_mac.keys())
+    heartbeats.forget_all_but(snapshot)
+
+
+def _heartbeats(
+    settings: Settings,
+    kept: Kept,
+    sql: DatabaseThread,
+    current: Current,
+    recorder: Recorder,
+    log: Any,
+) -> HeartbeatKeeper:
+    watch = Watch(time.time(), settings.heartbeats_missed)
+    store = DriftStore(kept.database)
+    diffs = DiffBook(settings.drift_diff_paths)
+    return HeartbeatKeeper(
+        HeartbeatBook(), diffs, store, sql, current, recorder.drifted, log, watch
     )
 
 

@@ -12,15 +12,18 @@ from bootserve.errors import InvalidInput
 from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
 from bootserve.store.dialect import insert_new, upsert
+from bootserve.store.drift_apply import DriftBatch
 from bootserve.store.once import apply_once
 from bootserve.store.records import (
     BootRecord,
     DiscoveredRecord,
+    DriftRecord,
     GapRecord,
     JournalRecord,
     OnceRecord,
     PhaseRecord,
     ReportRecord,
+    SealRecord,
     ShapeRecord,
     TokenRecord,
     first_line,
@@ -73,6 +76,7 @@ class _Batch:
         self._shapes: dict[str, Row] = {}
         self._gaps: list[Row] = []
         self._onces: list[OnceRecord] = []
+        self._drifts = DriftBatch(journal)
 
     def add(self, sequence: int, record: JournalRecord) -> None:
         """Take one record."""
@@ -94,6 +98,8 @@ class _Batch:
                 self._shapes[record.mac] = row
             case OnceRecord():
                 self._onces.append(record)
+            case SealRecord() | DriftRecord():
+                self._drifts.add(sequence, record)
             case GapRecord():
                 self._add_gap(place, record)
 
@@ -173,6 +179,7 @@ class _Batch:
         _merge_shapes(connection, list(self._shapes.values()))
         for once in self._onces:
             apply_once(connection, once)
+        self._drifts.write(connection)
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:

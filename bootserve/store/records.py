@@ -22,11 +22,13 @@ __all__ = [
     "MAX_DETAIL",
     "BootRecord",
     "DiscoveredRecord",
+    "DriftRecord",
     "GapRecord",
     "JournalRecord",
     "OnceRecord",
     "PhaseRecord",
     "ReportRecord",
+    "SealRecord",
     "ShapeRecord",
     "TokenRecord",
     "first_line",
@@ -169,6 +171,35 @@ class OnceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SealRecord:
+    """The snapshot that a node took of its upper layer at up: its sha256, in hex, is sealed."""
+
+    kind: ClassVar[str] = "seal"
+    boot: str
+    node: str
+    at: float
+    baseline: str
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRecord:
+    """A node's drift changed: ``state`` as in DriftChange.
+
+    ``digest`` is the sha256 of its drift's text, ``count`` how many differences there are, and
+    ``entries`` those that were told, as JSON.
+    """
+
+    kind: ClassVar[str] = "drift"
+    node: str
+    boot: str
+    at: float
+    state: str
+    count: int = 0
+    digest: str = ""
+    entries: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GapRecord:
     """``count`` records were lost between ``first_at`` and ``last_at``."""
 
@@ -186,6 +217,8 @@ JournalRecord = (
     | DiscoveredRecord
     | ShapeRecord
     | OnceRecord
+    | SealRecord
+    | DriftRecord
     | GapRecord
 )
 
@@ -199,6 +232,8 @@ _TYPES: Mapping[str, type[Any]] = {
         DiscoveredRecord,
         ShapeRecord,
         OnceRecord,
+        SealRecord,
+        DriftRecord,
         GapRecord,
     )
 }

@@ -15,14 +15,17 @@ from bootserve.core.loops import Waiting
 from bootserve.core.responder import Offered
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
+from bootserve.model.drift import DriftChange
 from bootserve.model.generation import Generation
 from bootserve.model.names import Mac
+from bootserve.store.drift import drift_record
 from bootserve.store.journal import Journal
 from bootserve.store.records import (
     DiscoveredRecord,
     JournalRecord,
     PhaseRecord,
     ReportRecord,
+    SealRecord,
     TokenRecord,
     first_line,
 )
@@ -211,6 +214,20 @@ class Recorder:
             **({"root": report.root, "expected_root": active.root} if wrong else {}),
             **({"detail": detail} if detail else {}),
         )
+
+    def sealed(self, node: str, boot: str, baseline: str, at: float) -> None:
+        """Record the digest of the snapshot that a node took at up."""
+        self._journal.append(SealRecord(boot, node, at, baseline))
+        self._appended()
+
+    def drifted(self, change: DriftChange) -> None:
+        """Record that a node's drift changed, or that it fell silent or was heard again."""
+        self._journal.append(drift_record(change))
+        self._appended()
+        say = self._log.warning if change.state in ("altered", "silent") else self._log.info
+        first = [f"{one.kind} {one.path}" for one in change.entries[:3]]
+        detail = {"count": change.count, "detail": ", ".join(first)} if first else {}
+        say(change.state, node=change.node, boot=change.boot, **detail)
 
     def discovered(self, machine: Discovered) -> None:
         """Record a machine that is no node, unless that was done within the minute."""

@@ -19,13 +19,16 @@ from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.current import Current
 from bootserve.store.records import ReportRecord
 
-__all__ = ["NODE_PHASES", "BootFinder", "ReportDesk", "parse_report", "routes"]
+__all__ = ["NODE_PHASES", "BootFinder", "CameUp", "ReportDesk", "parse_report", "routes"]
 
 MAX_REPORTS = 500
 MAX_BODY = 64 << 10
 NODE_PHASES = frozenset(
     {Phase.INITRAMFS, Phase.ROOT, Phase.VERIFIED, Phase.MOUNTED, Phase.UP, Phase.FAILED}
 )
+
+CameUp = Callable[[ActiveBoot, str, str, float], None]
+"""Is told of a boot that is up, its root's digest, its baseline and the time."""
 
 BootFinder = Callable[[str], Awaitable[ActiveBoot | None]]
 """Looks a boot up by its id where boots are kept; raises Unavailable while that is away."""
@@ -46,12 +49,14 @@ class ReportDesk:
         recorder: Recorder,
         loops: LoopGuard,
         find: BootFinder,
+        came_up: CameUp | None = None,
     ) -> None:
         self._current = current
         self._timeline = timeline
         self._recorder = recorder
         self._loops = loops
         self._find = find
+        self._came_up = came_up
 
     async def authenticate(self, request: web.Request, *, bind: bool) -> ActiveBoot:
         """Return the request's boot.
@@ -84,6 +89,8 @@ class ReportDesk:
             return web.Response(status=429, text="too many reports of one boot\n")
         body = await _body(request)
         report = parse_report(active.boot.id, request.query, body, at=time.time())
+        if report.phase == Phase.UP and self._came_up is not None:
+            self._came_up(active, report.root, request.query.get("baseline", ""), report.at)
         self._recorder.reported(active, report)
         if report.phase != Phase.FAILED:
             self._loops.release(active.boot.mac)

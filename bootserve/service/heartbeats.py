@@ -1,0 +1,93 @@
+"""Keeps the book of heartbeats: gives it back at start, saves it, and notices who falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bootserve.core.diffs import DiffBook
+from bootserve.core.drift import Watch, overdue
+from bootserve.core.heartbeats import HeartbeatBook, Running
+from bootserve.core.snapshot import Snapshot
+from bootserve.errors import BootserveError
+from bootserve.model.drift import DriftChange
+from bootserve.servers.current import Current
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.store.drift import DriftStore
+
+__all__ = ["HeartbeatKeeper"]
+
+SWEEP_SECONDS = 10.0
+SAVE_SWEEPS = 30
+"""Heartbeats are saved every so many sweeps; after a crash the rest is heard again within one."""
+
+
+class HeartbeatKeeper:
+    """The running server's heartbeats.
+
+    ``drifted`` records a change (Recorder.drifted). ``watch`` is since when this server listens.
+    """
+
+    def __init__(
+        self,
+        book: HeartbeatBook,
+        diffs: DiffBook,
+        store: DriftStore,
+        database: DatabaseThread,
+        current: Current,
+        drifted: Callable[[DriftChange], None],
+        log: Any,
+        watch: Watch,
+    ) -> None:
+        self.book = book
+        self.diffs = diffs
+        self.watch = watch
+        self.store = store
+        self._database = database
+        self._current = current
+        self._drifted = drifted
+        self._log = log
+
+    def forget_all_but(self, snapshot: Snapshot) -> None:
+        """Drop nodes that are not in ``snapshot``."""
+        self.book.forget_all_but(snapshot.state.nodes.keys())
+
+    async def recall(self) -> None:
+        """Take in what nodes reported before this server started; raises Unavailable."""
+        snapshot = self._current.snapshot
+        known = await self._database.run(self.store.load, snapshot.generations)
+        gone = [one.node for one in known if one.node not in snapshot.state.nodes]
+        if gone:
+            await self._database.run(self.store.forget, gone)
+        self.book.restore(one for one in known if one.node in snapshot.state.nodes)
+
+    async def run(self) -> None:
+        """Sweep, and save now and then, until cancelled."""
+        sweeps = 0
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            sweeps += 1
+            self.sweep(time.time())
+            if sweeps % SAVE_SWEEPS == 0:
+                await self.save()
+
+    def sweep(self, now: float) -> None:
+        """Record who fell silent and who is heard again."""
+        for running in self.book:
+            if overdue(running, now, self.watch) != running.silent:
+                running.silent = not running.silent
+                self._drifted(_spoken(running, now))
+
+    async def save(self) -> None:
+        """Store what nodes report now."""
+        try:
+            await self._database.run(self.store.save, list(self.book))
+        except BootserveError as error:
+            self._log.warning("heartbeats not saved", error=str(error))
+
+
+def _spoken(running: Running, now: float) -> DriftChange:
+    state = "silent" if running.silent else "heard"
+    return DriftChange(running.node, running.boot, now, state, running.count, running.drift)
