@@ -92,8 +92,10 @@ WORKS: dict[str, Work] = {
     "latency": Work(Latency("bootserve 10000"), ("alone", "warm", "cold")),
     "commit": Work(Gap("bootserve 100000"), ("commit", "quiet")),
     "memory": Work(Memory("bootserve 100000 fresh", "bootserve 100000"), (_US,)),
-    "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "scripts", 2000), tuple(_ANSWERS)),
-    "answer-offers": Work(Answers(_ANSWERS, _named(_ANSWERS), "discovers", 4000), tuple(_ANSWERS)),
+    "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "scripts", 8000), tuple(_ANSWERS)),
+    "answer-offers": Work(
+        Answers(_ANSWERS, _named(_ANSWERS), "discovers", 20_000), tuple(_ANSWERS)
+    ),
 }
 """In the order in which they are measured: memory last of those that use its servers."""
 

@@ -21,6 +21,7 @@ __all__ = ["EarlyPhases", "Step"]
 EARLY_SECONDS = 180.0
 REPEAT_SECONDS = 45.0
 """A client repeats a DISCOVER with the same xid for so long: EDK2's longest window is 32 s."""
+_MOMENT = 1.0
 _FETCHES = 4
 
 
@@ -78,36 +79,44 @@ class EarlyPhases:
         *,
         offer: bool,
         mac: Mac = "",
-    ) -> None:
+    ) -> bool:
         """Note an answer to ``client``: an ``offer``, or an acknowledgement of one.
 
-        ``mac`` is the node's, when ``client`` describes another machine of its make.
+        ``mac`` is the node's, when ``client`` describes another machine of its make. Returns
+        whether it is news: what is repeated within a second is not.
         """
         mac, ipxe = mac or client.mac, client.kind is FirmwareKind.IPXE
         if offer and not ipxe:
-            self.offered(mac, xid, now, detail)
-            return
+            return self.offered(mac, xid, now, detail)
         trace = self._trace(mac)
         if trace is None or (offer and trace.is_over(client.kind, xid, now)):
             trace = _Trace(xid, now, now, detail, not ipxe)
             self._traces.put(mac, trace)
+        news = not offer or xid != trace.xid or now - trace.last >= _MOMENT
         if ipxe and trace.ipxe is None:
             trace.ipxe = Step(Phase.IPXE, now, describe(client.features or IpxeFeatures()))
+            news = True
         if offer:
             trace.xid, trace.last = xid, now
+        return news
 
-    def offered(self, mac: Mac, xid: int, now: float, detail: str) -> None:
+    def offered(self, mac: Mac, xid: int, now: float, detail: str) -> bool:
         """Note an offer to a firmware, as :meth:`dhcp` does; nearly all are the first."""
         known = self._traces.get(mac)
-        if known is None or isinstance(known, tuple):
-            if known is None or known[0] != xid or now - known[1] >= REPEAT_SECONDS:
-                self._traces.put(mac, (xid, now, detail))
-                return
-            self._traces.put(mac, _Trace(xid, now, known[1], known[2], from_firmware=True))
-        elif known.is_over(FirmwareKind.PXE, xid, now):
+        if known is None:
             self._traces.put(mac, (xid, now, detail))
-        else:
+            return True
+        if isinstance(known, tuple):
+            first, at, said = known
+            if first == xid and now - at < REPEAT_SECONDS:
+                self._traces.put(mac, _Trace(xid, now, at, said, from_firmware=True))
+                return now - at >= _MOMENT
+        elif not known.is_over(FirmwareKind.PXE, xid, now):
+            news = now - known.last >= _MOMENT
             known.xid, known.last = xid, now
+            return news
+        self._traces.put(mac, (xid, now, detail))
+        return True
 
     def _trace(self, mac: Mac) -> _Trace | None:
         known = self._traces.get(mac)

@@ -99,7 +99,6 @@ class LoopGuard:
     def __init__(self, limits: LoopLimits = LoopLimits()) -> None:
         self._limits = limits
         self._by_mac: dict[Mac, _History] = {}
-        self._offered: set[Mac] = set()
         self.holds: set[Mac] = set()
 
     def __len__(self) -> int:
@@ -129,7 +128,6 @@ class LoopGuard:
             history = self._by_mac[mac] = _History()
         elif history.nbps.times:
             history.nbps = _Count()
-        self._offered.discard(mac)
         history.scripts.add(self._limits.scripts, now)
 
     def reached(self, mac: Mac) -> None:
@@ -137,13 +135,14 @@ class LoopGuard:
         history = self._by_mac.get(mac)
         if history is not None:
             history.nbps = _Count()
-        self._offered.discard(mac)
 
-    def watch(self, outcome: Reply | Ignored, now: float) -> tuple[Reply | Ignored, Waiting | None]:
+    def watch(
+        self, outcome: Reply | Ignored, now: float, *, accepted: bool
+    ) -> tuple[Reply | Ignored, Waiting | None]:
         """Return what to send in place of ``outcome``, and the wait when one holds an NBP back.
 
-        An NBP counts once a client has accepted the offer of it, which its REQUEST to whatever
-        server shows; what it repeats unanswered is no loop.
+        An NBP counts once a node's firmware has ``accepted`` an offer of ours, which its REQUEST
+        to whatever server shows; what it repeats unanswered is no loop.
         """
         client = outcome.client
         if client is None or outcome.packet is None:
@@ -151,7 +150,8 @@ class LoopGuard:
         if client.is_probe:
             return self._shown(outcome, client, now), None
         if outcome.packet.message_type == MessageType.REQUEST:
-            self._requested(client.mac, now)
+            if accepted:
+                self._accepted(client.mac, now)
             return outcome, None
         if isinstance(outcome, Ignored) or not outcome.node or outcome.kind == "offer script":
             return outcome, None
@@ -177,7 +177,6 @@ class LoopGuard:
             if seconds:
                 self.holds.add(mac)
                 return Waiting(self._nbp_reason(), seconds, new)
-        self._offered.add(mac)
         return None
 
     def _shown(self, outcome: Reply | Ignored, client: PxeClient, now: float) -> Reply | Ignored:
@@ -189,14 +188,13 @@ class LoopGuard:
         reason = f"{self._nbp_reason()}; no NBP is offered for {left:.0f} s"
         return Ignored(reason, client, outcome.node, outcome.packet)
 
-    def _requested(self, mac: Mac, now: float) -> None:
-        if mac in self._offered:
-            self._offered.discard(mac)
-            self._by_mac.setdefault(mac, _History()).nbps.add(self._limits.nbps, now)
+    def _accepted(self, mac: Mac, now: float) -> None:
+        nbps = self._by_mac.setdefault(mac, _History()).nbps
+        if now >= nbps.until:
+            nbps.add(self._limits.nbps, now)
 
     def release(self, mac: Mac) -> bool:
         """Forget what was counted of ``mac``; return whether it was waiting or counted at all."""
-        self._offered.discard(mac)
         return self._by_mac.pop(mac, None) is not None
 
     def waiting(
@@ -226,7 +224,6 @@ class LoopGuard:
         """Drop what was counted of MACs that no longer belong to a node."""
         for mac in [mac for mac in self._by_mac if mac not in known]:
             del self._by_mac[mac]
-        self._offered.intersection_update(known)
         self.holds.intersection_update(known)
 
     def _script_reason(self) -> str:

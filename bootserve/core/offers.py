@@ -120,7 +120,8 @@ class OfferTarget(NamedTuple):
     """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
 
     ``pinned`` finds the NBP that is pinned for a kind of firmware; ``held`` says why none is
-    offered for now.
+    offered for now. ``mac`` is the node's own string of the MAC, for tables to keep in place of a
+    copy of each datagram's.
     """
 
     name: str
@@ -128,6 +129,7 @@ class OfferTarget(NamedTuple):
     shape: Shape | None = None
     pinned: Callable[[ClientArch], PinnedNbp | None] | None = None
     held: str = ""
+    mac: Mac = ""
 
 
 class Destination(Enum):

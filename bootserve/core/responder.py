@@ -36,16 +36,21 @@ _OPT_REQUESTED_ADDRESS: Final = 50
 
 
 class Answer(NamedTuple):
-    """What to do about a datagram, with the diagnosis of a client that our offers do no good."""
+    """What to do about a datagram, with the diagnosis of a client that our offers do no good.
+
+    ``accepted`` is whether it is the first REQUEST of a node's firmware after an offer to it.
+    """
 
     outcome: Reply | Ignored
     found: NoUsableOffers | None = None
+    accepted: bool = False
 
 
 class Offered(NamedTuple):
     """An offer from a form: what to send by broadcast to which node, and in words what it is.
 
     ``kind`` describes the kind of machine: its client's MAC and UUID are those of another one.
+    ``at`` is seconds since the epoch.
     """
 
     data: bytes
@@ -54,6 +59,8 @@ class Offered(NamedTuple):
     what: str
     kind: Kind
     found: NoUsableOffers | None
+    xid: int
+    at: float
 
     @property
     def client(self) -> PxeClient:
@@ -108,7 +115,7 @@ class Responder:
         target = self._lookup(mac)
         if target is None or target.held:  # what is not answered is not noted either
             return self._decide(data, port, now, at, None)
-        xid = int.from_bytes(data[4:8], "big")
+        mac, xid = target.mac or mac, int.from_bytes(data[4:8], "big")
         noted = self._note(mac, xid, target, kind.advice, now, has_shape=kind.has_shape)
         pinned = target.pinned(kind.client.arch) if target.pinned else None
         found = kind.forms.get((target.nbp, pinned, noted.shape))
@@ -117,7 +124,8 @@ class Responder:
         if kind.is_ipxe:
             self._started(mac, target.name, at)
         form, what = found
-        return Offered(form.fill(data, asked, mac), mac, target.name, what, kind, noted.found)
+        filled = form.fill(data, asked, mac)
+        return Offered(filled, mac, target.name, what, kind, noted.found, xid, at)
 
     def _note(
         self,
@@ -160,7 +168,9 @@ class Responder:
         outcome = self._outcome(packet, port, self._lookup, shape_of)
         if outcome.client is None or outcome.client.is_probe:
             return Answer(outcome)
+        accepted = False
         if packet.message_type == MessageType.REQUEST:
+            accepted = self._accepts(outcome.client)
             self._requested(outcome, outcome.client, packet, at)
         elif isinstance(outcome, Reply):
             if noted is None:
@@ -168,7 +178,7 @@ class Responder:
             self._keep(data, outcome, shape)
         if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
             self._started(outcome.client.mac, outcome.node, at)
-        return Answer(outcome, noted.found if noted else None)
+        return Answer(outcome, noted.found if noted else None, accepted)
 
     def _outcome(
         self,
@@ -208,6 +218,13 @@ class Responder:
         )
         pinned = target.pinned(client.arch) if target.pinned else None
         self._forms.keep(data, reply, kind, (target.nbp, pinned, shape), again)
+
+    def _accepts(self, client: PxeClient) -> bool:
+        return (
+            client.kind is not FirmwareKind.IPXE
+            and self._book.has_offer(client.mac)
+            and self._lookup(client.mac) is not None
+        )
 
     def _requested(
         self, outcome: Reply | Ignored, client: PxeClient, packet: DhcpPacket, at: float

@@ -64,6 +64,9 @@ class RetransmitTracker:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, mac: Mac) -> bool:
+        return mac in self._waiting
+
     def offered(self, mac: Mac, xid: int, now: float) -> NoUsableOffers | None:
         """Take note of a DISCOVER that was answered at ``now`` (seconds, monotonic).
 

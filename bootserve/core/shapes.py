@@ -144,6 +144,10 @@ class ShapeBook:
         """Take note of an answered DISCOVER of a client whose answer has one shape only."""
         return self._tracker.offered(mac, xid, now)
 
+    def has_offer(self, mac: Mac) -> bool:
+        """Whether a DISCOVER of ``mac`` was answered and no REQUEST has come since."""
+        return mac in self._tracker
+
     def accepted(self, mac: Mac, address: str) -> None:
         """Take note of a REQUEST to the DHCP server: the client accepted a pair of offers.
 

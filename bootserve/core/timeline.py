@@ -64,18 +64,20 @@ class Timeline:
         *,
         offer: bool,
         mac: Mac = "",
-    ) -> None:
+    ) -> bool:
         """Note an answer to a node's DHCP message: an ``offer``, or an acknowledgement of one.
 
-        ``mac`` is the node's, when ``client`` describes another machine of its make.
+        ``mac`` is the node's, when ``client`` describes another machine of its make. Returns
+        whether it is news, and not what was answered a moment ago.
         """
         mac = mac or client.mac
-        self._early.dhcp(client, xid, now, detail, offer=offer, mac=mac)
+        news = self._early.dhcp(client, xid, now, detail, offer=offer, mac=mac)
         if client.kind is FirmwareKind.IPXE:
             self._ipxes[mac] = ipxe_of(client.features)
             self._ipxes.move_to_end(mac)
             if len(self._ipxes) > self._max_boots:
                 self._ipxes.popitem(last=False)
+        return news
 
     def loaded(self, phase: Phase, address: str, now: float, detail: str) -> None:
         """Note that ``address`` has fetched an NBP, by TFTP or HTTP."""

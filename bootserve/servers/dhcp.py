@@ -146,7 +146,7 @@ class DhcpServer:
     def _serve(
         self, sock: socket.socket, port: int, answer: Answer, source: tuple[str, int]
     ) -> None:
-        outcome, found = answer
+        outcome, found = answer.outcome, answer.found
         xid = outcome.packet.xid if outcome.packet else 0
         kind, reason = "ignored", ""
         if isinstance(outcome, Ignored):
@@ -168,8 +168,7 @@ class DhcpServer:
 
 
 def _event(offered: Offered, source: tuple[str, int], kind: str, reason: str) -> DhcpEvent:
-    xid = int.from_bytes(offered.data[4:8], "big")
-    return DhcpEvent(kind, DHCP_PORT, source, offered.client, offered.node, reason, xid)
+    return DhcpEvent(kind, DHCP_PORT, source, offered.client, offered.node, reason, offered.xid)
 
 
 def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:

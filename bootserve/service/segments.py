@@ -123,7 +123,7 @@ def _answer(
             return answer
         sightings.looping(answer.node, answer.mac, held)
         return Answer(Ignored(held.refusal, answer.client, answer.node), answer.found)
-    outcome, waiting = loops.watch(answer.outcome, now)
+    outcome, waiting = loops.watch(answer.outcome, now, accepted=answer.accepted)
     if waiting is not None and outcome.client is not None:
         sightings.looping(outcome.node, outcome.client.mac, waiting)
     return Answer(outcome, answer.found)
@@ -156,6 +156,7 @@ def _responder(
         if snapshot.state.nbp_pins:
             pinned = partial(shelf.pinned, snapshot.plan_of(node))
         held = loops.held(mac, time.monotonic()) if mac in loops.holds else ""
-        return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held)
+        own = node.macs[0] if len(node.macs) == 1 else mac
+        return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held, own)
 
     return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)

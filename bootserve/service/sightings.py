@@ -82,12 +82,10 @@ class Sightings:
         """Take an offer that was made from a form; like :meth:`dhcp`, and cheap in a storm."""
         sampler = self._sampler
         self.counts["dhcp offer nbp"] += 1
-        now = time.monotonic()
-        if sampler.is_over(now):
-            sampler.turn(now)
+        if not sampler.events:
             asyncio.get_running_loop().call_later(1.0, self._tell)
-        if sampler.is_news(offered.mac, offered.what):
-            self._recorder.offered(offered, logged=sampler.is_logged())
+        if sampler.is_logged(news=self._recorder.offered(offered)):
+            self._recorder.log_offer(offered)
 
     def _tell(self) -> None:
         self._recorder.counted(*self._sampler.take())

@@ -38,7 +38,7 @@ class Server:
         if isinstance(answer, Offered):
             held = None if answer.kind.is_ipxe else self.loops.offer(answer.mac, now)
             return held.refusal if held else answer.what.partition(" to ")[0]
-        outcome, _ = self.loops.watch(answer.outcome, now)
+        outcome, _ = self.loops.watch(answer.outcome, now, accepted=answer.accepted)
         return outcome.kind if isinstance(outcome, Reply) else outcome.reason
 
     def shape(self) -> tuple[str, str]:
@@ -87,7 +87,7 @@ def test_probes_are_no_loop_and_see_the_wait_of_one() -> None:
         answer = server.responder.answer(build(request), DHCP_PORT, now, now)
         assert isinstance(answer, Answer)
         assert isinstance(answer.outcome, Ignored)  # it is to another server
-        server.loops.watch(answer.outcome, float(now))
+        server.loops.watch(answer.outcome, float(now), accepted=answer.accepted)
     said = server.answers(discover(Firmware.UEFI, MAC, 200), 104.0)
     assert "it loaded its NBP 3 times" in said
     assert "no NBP is offered for" in said

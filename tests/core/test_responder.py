@@ -54,6 +54,7 @@ class Site:
         data = build(replace(packet, **changes))
         answer = self.responder.answer(data, port, now, now + 5000)
         self.found = answer.found
+        self.accepted = isinstance(answer, Answer) and answer.accepted
         if isinstance(answer, Offered):
             self.from_forms += 1
             return answer.what.partition(" to ")[0]
@@ -174,6 +175,24 @@ def test_a_quirks_nbp_gives_way_to_the_nodes_own() -> None:
     assert file() == b"own.efi"
     packet = replace(packet, options=options | {93: b"\0\0"})
     assert file() == b"undionly.kpxe"
+
+
+@pytest.mark.parametrize(
+    ("known", "changes", "counts"),
+    [(True, {}, True), (False, {}, False), (True, {"options": IPXE}, False)],
+)
+def test_only_a_nodes_firmware_accepts_and_once(
+    known: bool, changes: dict[str, Any], counts: bool
+) -> None:
+    site = Site(known=known)
+    site.sends(3, 99.0, **changes)
+    assert not site.accepted
+    assert site.sends(1, 100.0, **changes).startswith("offer")
+    assert not site.accepted
+    site.sends(3, 104.0, **changes)
+    assert site.accepted is counts
+    site.sends(3, 105.0, **changes)
+    assert not site.accepted
 
 
 def test_junk_is_ignored() -> None:

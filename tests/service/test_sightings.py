@@ -123,7 +123,7 @@ async def test_offers_from_forms_are_phases_whose_repeats_are_counted(scene: Sce
     def offered(number: int) -> Offered:
         kind = Kind(client(MAC), Advice("pxe10"), has_shape=True, is_ipxe=False)
         mac = f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"
-        return Offered(b"", mac, f"n{number}", "offer nbp to pxe efi-x64", kind, None)
+        return Offered(b"", mac, f"n{number}", "offer nbp to pxe efi-x64", kind, None, 7, 1e9)
 
     for _ in range(3):
         for number in range(600):

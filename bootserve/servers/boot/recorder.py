@@ -147,16 +147,16 @@ class Recorder:
         self.counts[Phase.DHCP] += 1
         self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=client.mac)
 
-    def offered(self, offered: Offered, *, logged: bool) -> None:
-        """Record an offer from a form, not counted yet; ``logged`` says whether to log it."""
-        xid = int.from_bytes(offered.data[4:8], "big")
-        _, mac, node, what, kind, _ = offered
+    def offered(self, offered: Offered) -> bool:
+        """Record an offer from a form, not counted yet; return whether it is news."""
+        _, mac, _, what, kind, _, xid, at = offered
         if kind.is_ipxe:
-            self._timeline.dhcp(kind.client, xid, time.time(), what, offer=True, mac=mac)
-        else:
-            self._timeline.offered(mac, xid, time.time(), what)
-        if logged:
-            self._log.info("dhcp", detail=what, node=node, mac=mac)
+            return self._timeline.dhcp(kind.client, xid, at, what, offer=True, mac=mac)
+        return self._timeline.offered(mac, xid, at, what)
+
+    def log_offer(self, offered: Offered) -> None:
+        """Log an offer from a form."""
+        self._log.info("dhcp", detail=offered.what, node=offered.node, mac=offered.mac)
 
     def counted(self, offers: int, repeated: int, unlogged: int) -> None:
         """Count offers from forms, and say how many were repeats or not logged each."""
