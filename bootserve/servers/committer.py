@@ -123,13 +123,15 @@ class Committer:
             await self._reload()
             return result
 
-    async def remove(self, ref: GenerationRef) -> Sequence[str]:
+    async def remove(self, ref: GenerationRef, by: str) -> Sequence[str]:
         """Mark a generation as removed and return the digests that nothing needs any more.
 
         Raises NotFound, and Conflict when it is in use. No pin can be set on it meanwhile.
         """
         async with self._lock:
-            unneeded = await self._database.run(self._generations.remove, ref, at=time.time())
+            unneeded = await self._database.run(
+                self._generations.remove, ref, at=time.time(), by=by
+            )
             await self._reload()
             return unneeded
 
@@ -140,13 +142,13 @@ class Committer:
             await self._reload()
             return added
 
-    async def remove_nbp(self, name: str) -> Sequence[str]:
+    async def remove_nbp(self, name: str, by: str) -> Sequence[str]:
         """Mark an NBP as removed and return the digests that nothing needs any more.
 
         Raises NotFound, and Conflict when it is pinned. It cannot be pinned meanwhile.
         """
         async with self._lock:
-            unneeded = await self._database.run(self._nbps.remove, name, at=time.time())
+            unneeded = await self._database.run(self._nbps.remove, name, at=time.time(), by=by)
             await self._reload()
             return unneeded
 

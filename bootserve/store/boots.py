@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select
 
 from bootserve.errors import NotFound
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Mac
 from bootserve.model.shape import SHAPES, LearnedShape
 from bootserve.store import tables
+from bootserve.store.audit import append_changes
 from bootserve.store.boots_apply import applied_sequence, apply_records
 from bootserve.store.database import Database
 from bootserve.store.records import GapRecord, JournalRecord, ReportRecord
@@ -166,12 +168,18 @@ class BootStore:
             rows = connection.execute(query)
             return [LearnedShape(row.mac, row.shape, row.at) for row in rows]
 
-    def forget_discovered(self, mac: Mac) -> None:
-        """Drop a discovered machine, say because it is a node now; raises NotFound."""
+    def forget_discovered(self, mac: Mac, *, at: float = 0.0, by: str = "") -> None:
+        """Drop a discovered machine, say because it is a node now; raises NotFound.
+
+        ``at`` is seconds since the epoch, ``by`` who says so.
+        """
         t = tables.discovered
         with self._database.write() as connection:
             if connection.execute(delete(t).where(t.c.mac == mac)).rowcount == 0:
                 raise NotFound(f"no machine with the MAC address {mac} was discovered")
+            append_changes(
+                connection, AuditEntry(AuditKind.FORGET, at, by, detail={"mac": str(mac)})
+            )
 
 
 def _row(connection: Connection, boot_id: str) -> Row[Any]:

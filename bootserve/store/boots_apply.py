@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Table, case, select
 from bootserve.errors import InvalidInput
 from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
+from bootserve.store.audit import append_records
+from bootserve.store.boots_audit import audit_entries
 from bootserve.store.dialect import insert_new, upsert
 from bootserve.store.drift_apply import DriftBatch
 from bootserve.store.once import apply_once
@@ -77,10 +79,13 @@ class _Batch:
         self._gaps: list[Row] = []
         self._onces: list[OnceRecord] = []
         self._drifts = DriftBatch(journal)
+        self._audited: list[tuple[int, JournalRecord]] = []
 
     def add(self, sequence: int, record: JournalRecord) -> None:
         """Take one record."""
         place: Row = {"journal": self._journal, "sequence": sequence}
+        if not isinstance(record, PhaseRecord):
+            self._audited.append((sequence, record))
         match record:
             case BootRecord():
                 self._add_boot(place, record)
@@ -180,6 +185,7 @@ class _Batch:
         for once in self._onces:
             apply_once(connection, once)
         self._drifts.write(connection)
+        append_records(connection, audit_entries(connection, self._audited))
 
 
 def _insert_new(connection: Connection, table: Table, rows: list[Row]) -> None:

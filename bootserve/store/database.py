@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError as ConstraintViolated
 
 from bootserve.errors import BootserveError, Conflict, InvalidInput, StorageFull, Unavailable
 from bootserve.store import tables
-from bootserve.store.dialect import WRITE, prepare_engine
+from bootserve.store.dialect import SERVER, WRITE, prepare_engine
 
 __all__ = ["Database", "sqlite_url"]
 
@@ -36,12 +36,14 @@ def sqlite_url(path: Path) -> str:
 class Database:
     """A database whose schema is the newest once it is open; it opens at its first use.
 
-    ``url`` is in SQLAlchemy's notation. Its methods block: use it in one thread. A use while the
+    ``url`` is in SQLAlchemy's notation; ``server`` is the id of the server, whose own the chains of
+    the audit log are. Its methods block: use it in one thread. A use while the
     database is away raises Unavailable, and the next one tries again.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, server: str = "") -> None:
         self._url = url
+        self._server = server
         self._engine: Engine | None = None
         self._site_id = ""
 
@@ -100,7 +102,7 @@ class Database:
 
         Raises StorageFull or Unavailable when the database cannot take it.
         """
-        return _write(self.connect())
+        return _write(self.connect(), self._server)
 
     def close(self) -> None:
         """Close every connection."""
@@ -109,10 +111,10 @@ class Database:
 
 
 @contextlib.contextmanager
-def _write(engine: Engine) -> Iterator[Connection]:
+def _write(engine: Engine, server: str = "") -> Iterator[Connection]:
     with (
         _translated(),
-        engine.connect().execution_options(**{WRITE: True}) as connection,
+        engine.connect().execution_options(**{WRITE: True, SERVER: server}) as connection,
         connection.begin(),
     ):
         yield connection

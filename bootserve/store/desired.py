@@ -11,7 +11,9 @@ from sqlalchemy.sql.expression import bindparam
 from bootserve.errors import Conflict, InvalidInput, NotFound
 from bootserve.model.desired import DesiredState, Revision
 from bootserve.store import tables
+from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
+from bootserve.store.desired_audit import Changed, revision_entry
 from bootserve.store.desired_rows import TEMPORAL, Temporal, Value, changed_rows, state_from_rows
 
 __all__ = ["DesiredStore", "latest_revision"]
@@ -59,8 +61,8 @@ class DesiredStore:
         """Write ``new`` as the revision after ``base`` and return it.
 
         ``old`` is the state of revision ``base``, as :meth:`load` or the last commit gave it; only
-        rows that differ between the two are written, in one transaction. ``at`` is in seconds
-        since the epoch.
+        rows that differ between the two are written, in one transaction with the record of it in
+        the audit log. ``at`` is in seconds since the epoch.
 
         Raises Conflict when ``base`` is no longer the latest revision or ``old`` is not its state,
         and InvalidInput when ``new`` gives one MAC to two nodes; nothing is written then.
@@ -69,11 +71,13 @@ class DesiredStore:
         with self._database.write() as connection:
             _compare(connection, base)
             _insert_revision(connection, revision)
+            changed = []
             for temporal in TEMPORAL:
                 try:
-                    _write(connection, temporal, old, new, revision.number)
+                    changed.append(_write(connection, temporal, old, new, revision.number))
                 except ConstraintViolated as error:
                     raise InvalidInput(f"the state contradicts itself: {error.orig}") from None
+            append_changes(connection, revision_entry(revision, changed))
         return revision
 
 
@@ -128,7 +132,7 @@ def _insert_revision(connection: Connection, revision: Revision) -> None:
 
 def _write(
     connection: Connection, temporal: Temporal, old: DesiredState, new: DesiredState, number: int
-) -> None:
+) -> Changed:
     ended, begun = changed_rows(temporal, old, new)
     table = temporal.table
     if ended:
@@ -141,3 +145,4 @@ def _write(
         columns = temporal.columns
         rows = [{**dict(zip(columns, row, strict=True)), "since": number} for row in begun]
         connection.execute(insert(table), rows)
+    return temporal, ended, begun

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 
-__all__ = ["WRITE", "insert_new", "prepare_engine", "upsert"]
+__all__ = ["SERVER", "WRITE", "insert_new", "prepare_engine", "upsert"]
 
 # A cache of 16 MiB: with the 2 MiB that SQLite takes by itself, filling is half as fast.
 _PRAGMAS = (
@@ -21,6 +21,9 @@ _PRAGMAS = (
 
 WRITE = "bootserve_write"
 """Execution option of a connection that is going to write."""
+
+SERVER = "bootserve_server"
+"""Execution option: the id of the server whose chains of the audit log are written."""
 
 
 def prepare_engine(engine: Engine) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from bootserve.errors import Conflict, IntegrityError, NotFound
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.desired import Scope, ScopeKind
 from bootserve.model.generation import Generation, GenerationRef, Manifest, parse_manifest
 from bootserve.model.once import OnceOutcome
 from bootserve.store import tables
+from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
 
@@ -45,6 +47,8 @@ class GenerationStore:
         """
         with self._database.write() as connection:
             known = _by_digest(connection, manifest.digest)
+            if known is not None and known.removed_at is not None:
+                append_changes(connection, _imported(known.ref, manifest, at, by, again=True))
             if known is not None:
                 connection.execute(
                     update(_T).where(_T.c.digest == manifest.digest).values(removed_at=None)
@@ -62,7 +66,9 @@ class GenerationStore:
                     imported_by=by,
                 )
             )
-            return _get(connection, GenerationRef(manifest.image, number)), True
+            ref = GenerationRef(manifest.image, number)
+            append_changes(connection, _imported(ref, manifest, at, by))
+            return _get(connection, ref), True
 
     def get(self, ref: GenerationRef) -> Generation:
         """Return a generation, a removed one too; raises NotFound."""
@@ -96,12 +102,13 @@ class GenerationStore:
             _get(connection, ref)
             return _users(connection, ref, now)
 
-    def remove(self, ref: GenerationRef, *, at: float) -> Sequence[str]:
+    def remove(self, ref: GenerationRef, *, at: float, by: str = "") -> Sequence[str]:
         """Mark ``ref`` as removed and return the digests of artifacts that nothing needs any more.
 
         Its manifest and number are kept. Removing a removed one has no effect but to name its
         artifacts again, so that a deletion that was interrupted can be finished. ``at`` is in
-        seconds since the epoch. Raises NotFound, and Conflict when it is in use, saying by what.
+        seconds since the epoch, ``by`` who removes it. Raises NotFound, and Conflict when it is in
+        use, saying by what.
         """
         with self._database.write() as connection:
             generation = _get(connection, ref)
@@ -114,6 +121,8 @@ class GenerationStore:
             if generation.removed_at is None:
                 match = (_T.c.image == ref.image, _T.c.number == ref.number)
                 connection.execute(update(_T).where(*match).values(removed_at=at))
+                detail = {"generation": str(ref), "digest": generation.digest}
+                append_changes(connection, AuditEntry(AuditKind.REMOVE, at, by, detail=detail))
             mine = {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
             return sorted(mine - needed_artifacts(connection))
 
@@ -121,6 +130,13 @@ class GenerationStore:
         """Return the digests of all artifacts of generations that are not removed."""
         with self._database.read() as connection:
             return frozenset(needed_artifacts(connection))
+
+
+def _imported(
+    ref: GenerationRef, manifest: Manifest, at: float, by: str, *, again: bool = False
+) -> AuditEntry:
+    detail = {"generation": str(ref), "digest": manifest.digest, "again": again}
+    return AuditEntry(AuditKind.IMPORT, at, by, detail=detail)
 
 
 def _generation(row: Row[Any]) -> Generation:

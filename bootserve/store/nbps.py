@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from bootserve.errors import Conflict, NotFound
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.desired import Scope, ScopeKind
 from bootserve.model.nbp import Nbp, NbpArch
 from bootserve.store import tables
+from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
 from bootserve.store.generations import KEPT_REVISIONS, needed_artifacts
@@ -47,24 +49,29 @@ class NbpStore:
                         added_by=nbp.added_by,
                     )
                 )
+                append_changes(connection, _entry("added", nbp, nbp.added_at, nbp.added_by))
                 return True
             if (row.digest, row.arch) != (nbp.digest, str(nbp.arch)):
                 raise Conflict(
                     f"{nbp.name} is the name of another NBP, sha256 {row.digest[:16]}…",
                     hint="A name stands for one file for ever: pass another with --name.",
                 )
+            if row.removed_at is None:
+                return False
             connection.execute(update(_T).where(_T.c.name == nbp.name).values(removed_at=None))
-            return row.removed_at is not None
+            append_changes(connection, _entry("added again", nbp, nbp.added_at, nbp.added_by))
+            return True
 
     def list(self) -> Sequence[Nbp]:
         """Return all NBPs by name, removed ones too."""
         with self._database.read() as connection:
             return [_nbp(row) for row in connection.execute(select(_T).order_by(_T.c.name))]
 
-    def remove(self, name: str, *, at: float) -> Sequence[str]:
+    def remove(self, name: str, *, at: float, by: str = "") -> Sequence[str]:
         """Mark ``name`` as removed and return the digests that nothing needs any more.
 
-        Raises NotFound, and Conflict when a pin of one of the last 10 revisions names it.
+        ``at`` is seconds since the epoch, ``by`` who removes it. Raises NotFound, and Conflict
+        when a pin of one of the last 10 revisions names it.
         """
         with self._database.write() as connection:
             row = connection.execute(select(_T).where(_T.c.name == name)).one_or_none()
@@ -77,7 +84,13 @@ class NbpStore:
                 )
             if row.removed_at is None:
                 connection.execute(update(_T).where(_T.c.name == name).values(removed_at=at))
+                append_changes(connection, _entry("removed", _nbp(row), at, by))
             return sorted({row.digest} - needed_artifacts(connection))
+
+
+def _entry(what: str, nbp: Nbp, at: float, by: str) -> AuditEntry:
+    detail = {"what": what, "nbp": nbp.name, "arch": str(nbp.arch), "digest": nbp.digest}
+    return AuditEntry(AuditKind.NBP, at, by, detail=detail)
 
 
 def _nbp(row: Row[Any]) -> Nbp:

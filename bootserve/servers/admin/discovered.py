@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from bootserve.core.access import Place, place_of_node
 from bootserve.core.transactions import add_node
 from bootserve.errors import NotFound
 from bootserve.model.desired import DesiredState, Node
-from bootserve.model.names import Arch, check_name, parse_mac
+from bootserve.model.names import Arch, Mac, check_name, parse_mac
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, places, site
 from bootserve.servers.admin.plane import AdminPlane, committed
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
@@ -67,12 +68,16 @@ class _Discovered:
             message=body.message or f"adopt {mac} as node {body.name}",
             base=body.base,
         )
-        await self._plane.database.run(self._plane.boots.forget_discovered, mac)
+        await self._forget(mac, call.subject)
         return committed(result)
+
+    async def _forget(self, mac: Mac, by: str) -> None:
+        forget = self._plane.boots.forget_discovered
+        await self._plane.database.run(forget, mac, at=time.time(), by=by)
 
     async def forget(self, call: Call[Request, NoQuery]) -> web.Response:
         mac = parse_mac(call.path["mac"])
-        await self._plane.database.run(self._plane.boots.forget_discovered, mac)
+        await self._forget(mac, call.subject)
         return web.Response(status=204)
 
 

@@ -98,7 +98,7 @@ class _Generations:
         async with self._lock:
             ref = self._find(call).ref
             await plane.flush()
-            for digest in await plane.committer.remove(ref):
+            for digest in await plane.committer.remove(ref, call.subject):
                 await asyncio.to_thread(self._delete, digest)
         return _out(plane.current.snapshot.generations[ref])
 

@@ -118,7 +118,7 @@ class _Nbps:
     async def remove(self, call: Call[Request, NoQuery]) -> NbpOut:
         plane, name = self._plane, call.path["name"]
         async with self._lock:
-            for digest in await plane.committer.remove_nbp(name):
+            for digest in await plane.committer.remove_nbp(name, call.subject):
                 if await asyncio.to_thread(plane.artifacts.has, digest):
                     await asyncio.to_thread(plane.artifacts.delete, digest)
         return self._out(plane.current.snapshot.nbps[name])
