@@ -44,11 +44,7 @@ def audit_entries(
     are recorded; phases that the server alone saw, and machines that are no nodes, are not.
     """
     places = {one.id: (one.node, one.revision) for _, one in records if isinstance(one, BootRecord)}
-    unknown = {
-        one.boot
-        for _, one in records
-        if isinstance(one, Said) and one.boot not in places
-    }
+    unknown = {one.boot for _, one in records if isinstance(one, Said) and one.boot not in places}
     places |= _look_up(connection, unknown)
     found = (_entry(sequence, record, places) for sequence, record in records)
     return [entry for entry in found if entry is not None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-import bootserve.store.audit_tables  # noqa: F401 (it adds to METADATA)
-import bootserve.store.drift_tables  # noqa: F401 (it adds to METADATA)
+import bootserve.store.audit_tables  # each adds to METADATA
+import bootserve.store.drift_tables  # noqa: F401
 from bootserve.store.tables import METADATA
 
 context.configure(
