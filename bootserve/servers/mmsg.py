@@ -26,6 +26,7 @@ __all__ = [
     "Peer",
     "address_of",
     "client_of",
+    "message",
     "peer_of",
 ]
 
@@ -65,7 +66,8 @@ _PEER_NUMBER = struct.Struct(">Q")
 _NAMES = [struct.Struct(">" + "Q8x" * n) for n in range(SLOTS + 1)]
 _HEADS = [struct.Struct(">" + f"I{SLOT_SIZE - 4}x" * n) for n in range(SLOTS + 1)]
 _LENGTHS = [struct.Struct("=" + "56xI4x" * n) for n in range(SLOTS + 1)]
-_IOVECS = [struct.Struct(f"={2 * n}Q") for n in range(SLOTS + 1)]
+_IOVECS = struct.Struct(f"={2 * SLOTS}Q")
+_PLACE = struct.Struct("=QQ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg = _libc.recvmmsg
@@ -108,6 +110,14 @@ def address_of(buffer: bytes) -> int:
     return ctypes.cast(ctypes.c_char_p(buffer), ctypes.c_void_p).value or 0
 
 
+def message(buffer: bytes, start: int, length: int) -> bytes:
+    """Return what :meth:`Outbox.add_messages` sends ``length`` bytes of ``buffer`` by.
+
+    It is good for as long as ``buffer`` lives.
+    """
+    return _PLACE.pack(address_of(buffer) + start, length)
+
+
 def _place(buffer: ctypes.Array[ctypes.c_char]) -> int:
     return ctypes.addressof(buffer)
 
@@ -142,7 +152,7 @@ class Inbox:
         self._data = ctypes.create_string_buffer(SLOT_SIZE * SLOTS)
         self._view = memoryview(self._data).cast("B")
         places = [place for i in range(SLOTS) for place in self._iovec(i)]
-        _IOVECS[SLOTS].pack_into(self._messages.iovecs, 0, *places)
+        _IOVECS.pack_into(self._messages.iovecs, 0, *places)
 
     def _iovec(self, slot: int) -> tuple[int, int]:
         return _place(self._data) + SLOT_SIZE * slot, SLOT_SIZE
@@ -188,11 +198,12 @@ class Outbox:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._messages = _Messages()
+        self._iovecs = memoryview(self._messages.iovecs).cast("B")
         self._peers: list[Peer] = []
-        self._places: list[int] = []
-        # Of each slot, the size of the segments that it was last set to, 0 for none.
-        self._segments = [0] * SLOTS
-        self._held: list[bytes] = []
+        self._places: list[bytes] = []
+        # Of each slot that sends segments, the size that it was last set to.
+        self._segments: dict[int, int] = {}
+        self._held: list[object] = []
         self._can_segment = True
         self.failed: list[tuple[Peer, int]] = []
 
@@ -206,10 +217,25 @@ class Outbox:
         if slot == SLOTS:
             self.flush()
             slot = 0
-        if self._segments[slot] != segment:
+        if self._segments.get(slot, 0) != segment:
             self._segment(slot, segment)
         self._peers.append(peer)
-        self._places += (place, length)
+        self._places.append(_PLACE.pack(place, length))
+
+    def add_messages(self, peers: Sequence[Peer], messages: Sequence[bytes]) -> None:
+        """Add a datagram to each of at most SLOTS ``peers``, as :func:`message` describes them."""
+        if len(self._peers) + len(peers) > SLOTS:
+            self.flush()
+        begin = len(self._peers)
+        for slot in [slot for slot in self._segments if begin <= slot < begin + len(peers)]:
+            self._segment(slot, 0)
+        self._peers += peers
+        self._places += messages
+
+    def add_message_run(self, peer: Peer, run: bytes, segment: int) -> None:
+        """Add what :func:`message` describes, as datagrams of ``segment`` bytes."""
+        place, length = _PLACE.unpack(run)
+        self.add_run(peer, place, length, segment)
 
     def add_run(self, peer: Peer, place: int, length: int, segment: int) -> None:
         """Add ``length`` bytes, of whatever number, as datagrams of ``segment`` bytes."""
@@ -230,6 +256,10 @@ class Outbox:
         self.add_run(peer, address_of(run), len(run), len(datagrams[0]))
         self._held.append(run)
 
+    def hold(self, what: object) -> None:
+        """Let ``what`` live until all that was added is sent."""
+        self._held.append(what)
+
     def fail(self, peer: Peer, error: int) -> None:
         """Note that ``peer`` cannot be sent to; a full queue is a packet lost like any other."""
         if error != errno.ENOBUFS:
@@ -237,13 +267,10 @@ class Outbox:
 
     def flush(self) -> None:
         """Send all that was added."""
-        count = len(self._peers)
-        if not count:
-            return
+        count, sent = len(self._peers), 0
         messages = self._messages
         _NAMES[count].pack_into(messages.names, 0, *self._peers)
-        _IOVECS[count].pack_into(messages.iovecs, 0, *self._places)
-        sent = 0
+        self._iovecs[: _IOVEC * count] = b"".join(self._places)
         while sent < count:
             taken = _sendmmsg(self._fd, messages.place + _HEADER * sent, count - sent, 0)
             if taken < 0:
@@ -260,15 +287,17 @@ class Outbox:
             _SEGMENT.pack_into(
                 messages.controls, _CONTROL * slot, 18, _SOL_UDP, _UDP_SEGMENT, segment
             )
+            self._segments[slot] = segment
+        else:
+            del self._segments[slot]
         length = _CONTROL if segment else 0
         _QUAD.pack_into(messages.headers, _HEADER * slot + _CONTROL_LENGTH, length)
-        self._segments[slot] = segment
 
     def _overcome(self, slot: int, error: int) -> int:
         """Do what can be done about a message that was not sent; return how many are done with."""
         if error == errno.EINTR:
             return 0
-        if self._segments[slot] and error not in _UNREACHABLE:
+        if slot in self._segments and error not in _UNREACHABLE:
             # A path whose MTU is below the interface's gives EINVAL: no reason to do without
             # segments for everybody.
             self._can_segment = self._can_segment and error == errno.EINVAL
@@ -280,7 +309,7 @@ class Outbox:
     def _send_singly(self, slot: int) -> int:
         """Send the segments of one message each by its own; return the first errno, or 0."""
         segment = self._segments[slot]
-        place, length = self._places[2 * slot : 2 * slot + 2]
+        place, length = _PLACE.unpack(self._places[slot])
         name = ctypes.addressof(self._messages.names) + _NAME * slot
         for start in range(0, length, segment):
             size = min(segment, length - start)

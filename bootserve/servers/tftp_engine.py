@@ -262,7 +262,7 @@ class TftpEngine:
         session.answered = True
         transfer = session.transfer
         # Not before: a forged request shall not cost the making of a whole file's packets.
-        transfer.blocks = self._layouts.blocks(transfer.blocks.content, transfer.terms.blksize)
+        transfer.use(self._layouts.blocks(transfer.blocks.content, transfer.terms))
         self._unanswered.pop(client, None)
         if not self._budget.answered(client[0], now):
             return []

@@ -21,10 +21,10 @@ from typing import TypeAlias
 from bootserve.servers.mmsg import (
     PASSING,
     SLOT_SIZE,
+    SLOTS,
     Inbox,
     Outbox,
     Peer,
-    address_of,
     client_of,
     peer_of,
 )
@@ -40,8 +40,10 @@ _FEW = 8
 _SINGLY = 16
 """Datagrams that are then taken one by one before it is looked again."""
 
-_Quick: TypeAlias = tuple[ReadTransfer, memoryview, int, int]
-"""A transfer, its packets, where they are in memory, and the bytes of each."""
+_Quick: TypeAlias = tuple[ReadTransfer, memoryview]
+"""A transfer and its packets."""
+_ONLY_ACKS = [(_ACK_LENGTH,) * count for count in range(SLOTS + 1)]
+_NO_ACK = -2
 
 
 class TftpLoop:
@@ -56,7 +58,7 @@ class TftpLoop:
         self._clock = clock
         self._inbox = Inbox()
         self._outbox = Outbox(self._fd)
-        self._quick: dict[Peer, _Quick] = {}
+        self._quick: dict[Peer, ReadTransfer] = {}
         self._quick_by_client: dict[Client, _Quick] = {}
         self._alone = 0
         self._other = False
@@ -102,7 +104,7 @@ class TftpLoop:
             entry = quick.get(client)
             if entry is None or len(data) != _ACK_LENGTH:
                 return self._give_engine(data, client, now)
-            if entry[0].awaited != int.from_bytes(data, "big"):
+            if entry[0].window.awaited != int.from_bytes(data, "big"):
                 return self._give_engine(data, client, now)
             self._send_next(entry, client, now)
             if self._outbox.failed:
@@ -110,16 +112,14 @@ class TftpLoop:
         return clock()
 
     def _send_next(self, entry: _Quick, client: Client, now: float) -> None:
-        transfer, packets, place, stride = entry
-        first, last = transfer.next_window(now)
-        start, end = (first - 1) * stride, last * stride
-        if first < last:
-            size = min(end, len(packets)) - start
-            self._outbox.add_run(peer_of(*client), place + start, size, stride)
+        transfer, packets = entry
+        window = transfer.next_window(now)
+        if window.segment:
+            self._outbox.add_message_run(peer_of(*client), window.message, window.segment)
             self._outbox.flush()
             return
         try:
-            self._socket.sendto(packets[start:end], client)
+            self._socket.sendto(packets[window.start : window.end], client)
         except OSError as error:
             self._outbox.fail(peer_of(*client), error.errno or 0)
 
@@ -142,25 +142,29 @@ class TftpLoop:
         self._outbox.flush()
 
     def _take(self, count: int, now: float) -> None:
-        inbox, outbox, quick = self._inbox, self._outbox, self._quick
+        inbox, quick = self._inbox, self._quick
         heads, lengths = inbox.heads(count), inbox.lengths(count)
-        for slot, peer in enumerate(inbox.peers(count)):
-            entry = quick.get(peer)
-            if entry is None or entry[0].awaited != heads[slot] or lengths[slot] != _ACK_LENGTH:
-                self._take_other(peer, slot, lengths[slot], now)
+        if lengths != _ONLY_ACKS[count]:
+            heads = tuple(
+                head if length == _ACK_LENGTH else _NO_ACK
+                for head, length in zip(heads, lengths, strict=True)
+            )
+        peers: list[Peer] = []
+        messages: list[bytes] = []
+        for slot, peer, head in zip(range(count), inbox.peers(count), heads, strict=True):
+            transfer = quick.get(peer)
+            if transfer is None or transfer.window.awaited != head:
+                self._outbox.add_messages(peers, messages)
+                peers, messages = [], []
+                self._give_engine(inbox.datagram(slot, lengths[slot]), client_of(peer), now)
                 continue
-            transfer, packets, place, stride = entry
-            first, last = transfer.next_window(now)
-            start, end = (first - 1) * stride, last * stride
-            if first == last:
-                outbox.add(peer, place + start, min(end, len(packets)) - start)
+            window = transfer.next_window(now)
+            if window.segment:
+                self._outbox.add_message_run(peer, window.message, window.segment)
             else:
-                outbox.add_run(peer, place + start, min(end, len(packets)) - start, stride)
-
-    def _take_other(self, peer: Peer, slot: int, length: int, now: float) -> None:
-        # First, since the engine may let go of packets that wait to be sent.
-        self._outbox.flush()
-        self._give_engine(self._inbox.datagram(slot, length), client_of(peer), now)
+                peers.append(peer)
+                messages.append(window.message)
+        self._outbox.add_messages(peers, messages)
 
     def _give_engine(self, data: bytes, client: Client, now: float) -> float:
         self._other = True
@@ -169,7 +173,6 @@ class TftpLoop:
         return now
 
     def _sweep(self, now: float) -> None:
-        self._outbox.flush()
         self._send(self._engine.handle_timer(now))
         ended = [client for client, entry in self._quick_by_client.items() if entry[0].finished]
         for client in ended:
@@ -188,14 +191,14 @@ class TftpLoop:
 
     def _remember(self, client: Client) -> None:
         """Let the transfer to ``client`` take the quick way when it can."""
+        self._forget(client)
         transfer = self._engine.transfer(client)
         if transfer is not None and transfer.answered and isinstance(transfer.blocks, ReadyBlocks):
-            blocks = transfer.blocks
-            entry = transfer, memoryview(blocks.buffer), address_of(blocks.buffer), blocks.stride
-            self._quick_by_client[client] = self._quick[peer_of(*client)] = entry
-        else:
-            self._forget(client)
+            self._quick[peer_of(*client)] = transfer
+            self._quick_by_client[client] = transfer, memoryview(transfer.blocks.buffer)
 
     def _forget(self, client: Client) -> None:
-        if self._quick_by_client.pop(client, None) is not None:
+        entry = self._quick_by_client.pop(client, None)
+        if entry is not None:
             del self._quick[peer_of(*client)]
+            self._outbox.hold(entry)

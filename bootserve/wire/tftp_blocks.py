@@ -7,15 +7,43 @@ the number has 16 bits and goes on with 0 after 65,535.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-__all__ = ["Blocks", "Datagram", "ReadyBlocks"]
+__all__ = ["NO_WINDOW", "WINDOW_BYTES", "Blocks", "Datagram", "ReadyBlocks", "Window"]
 
 Datagram: TypeAlias = bytes | memoryview
 
 _HEADER = struct.Struct("!HH")
 _DATA = 3
+_ACK = 4 << 16
+_NEVER = -1
+WINDOW_BYTES = 250
+"""Memory that one :class:`Window` takes, about."""
+
+
+class Window:
+    """The blocks ``first`` to ``last``, which are sent together, and what follows them.
+
+    ``awaited`` is the packet that acknowledges them when more is to come, as a number of four
+    bytes, big end first; -1 when there is none. Then comes ``next``. The packets are the bytes
+    ``start`` to ``end`` of the buffer, and ``message`` is what the server sends those by.
+    ``segment`` is the size in bytes of each packet but the last, 0 when there is one only.
+    """
+
+    __slots__ = ("awaited", "end", "first", "last", "message", "next", "segment", "start")
+
+    def __init__(self, first: int, last: int, awaited: int, following: Window | None) -> None:
+        self.first = first
+        self.last = last
+        self.awaited = awaited
+        self.next = self if following is None else following
+        self.start = self.end = self.segment = 0
+        self.message = b""
+
+
+NO_WINDOW = Window(0, 0, _NEVER, None)
+"""Stands where no ACK is awaited."""
 
 
 class Blocks:
@@ -28,6 +56,10 @@ class Blocks:
         self.blksize = blksize
         self.count = len(content) // blksize + 1
 
+    def window(self, acked: int) -> Window:
+        """Return the window to send behind block ``acked`` when all is ready for it."""
+        return NO_WINDOW
+
     def packets(self, first: int, last: int) -> Sequence[Datagram]:
         """Return the DATA packets of the blocks ``first`` to ``last``, both included."""
         return [self._packet(number) for number in range(first, last + 1)]
@@ -39,25 +71,53 @@ class Blocks:
 
 
 class ReadyBlocks(Blocks):
-    """Holds all packets ready in one buffer, for a file that many clients fetch.
+    """Holds all packets ready in one buffer, for a file that many clients fetch in like windows.
 
-    It costs the file's size and four bytes a block, and making it as long as sending some
+    It costs the file's size and some bytes for each block, and making it as long as sending some
     hundred blocks. Block n begins at (n - 1) * ``stride`` of ``buffer``, so that a run of packets
-    is one contiguous piece of it, as UDP_SEGMENT wants it.
+    is one contiguous piece of it, as UDP_SEGMENT wants it. ``message`` is given the buffer, and
+    where in it a window begins and its bytes, and makes :attr:`Window.message`.
     """
 
-    __slots__ = ("__weakref__", "_packets", "buffer", "stride")
+    __slots__ = ("__weakref__", "_packets", "_windows", "_windowsize", "buffer", "stride")
 
-    def __init__(self, content: bytes, blksize: int) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        blksize: int,
+        windowsize: int = 1,
+        message: Callable[[bytes, int, int], bytes] = lambda buffer, start, size: b"",
+    ) -> None:
         super().__init__(content, blksize)
         self.stride = blksize + _HEADER.size
         self.buffer = b"".join([self._packet(number) for number in range(1, self.count + 1)])
         self._packets = memoryview(self.buffer)
+        self._windowsize = windowsize
+        self._windows = self._chain(message)
+
+    def _chain(self, message: Callable[[bytes, int, int], bytes]) -> list[Window]:
+        """Return all windows in order, each leading to the one behind it."""
+        following, windows = None, []
+        for acked in reversed(range(0, self.count, self._windowsize)):
+            last = min(acked + self._windowsize, self.count)
+            awaited = _NEVER if following is None else _ACK | last & 0xFFFF
+            window = following = Window(acked + 1, last, awaited, following)
+            start, end = acked * self.stride, min(last * self.stride, len(self.buffer))
+            window.start, window.end = start, end
+            window.segment = self.stride if last > window.first else 0
+            window.message = message(self.buffer, start, end - start)
+            windows.append(window)
+        return windows[::-1]
 
     @property
     def size(self) -> int:
-        """Bytes of the buffer."""
-        return len(self.buffer)
+        """Bytes that it takes, about."""
+        return len(self.buffer) + WINDOW_BYTES * len(self._windows)
+
+    def window(self, acked: int) -> Window:
+        """Return the window to send behind block ``acked``, if one begins there."""
+        number, rest = divmod(acked, self._windowsize)
+        return NO_WINDOW if rest or acked >= self.count else self._windows[number]
 
     def packets(self, first: int, last: int) -> Sequence[Datagram]:
         """Return the DATA packets of the blocks ``first`` to ``last``, both included."""

@@ -17,14 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, auto
 
-from bootserve.wire.tftp_blocks import Blocks, Datagram
+from bootserve.wire.tftp_blocks import NO_WINDOW, Blocks, Datagram, Window
 from bootserve.wire.tftp_options import Terms
-from bootserve.wire.tftp_packets import Ack, Error, Opcode, OptionAck, Packet
+from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Packet
 
 __all__ = ["ReadTransfer", "TransferState"]
 
-_ACK = Opcode.ACK << 16
-_NEVER = -1
 _NOTHING: tuple[Datagram, ...] = ()
 
 _UNANSWERED_RETRANSMISSIONS = 2
@@ -32,6 +30,8 @@ _UNANSWERED_RETRANSMISSIONS = 2
 _FIRST_INTERVAL = 1.0
 _LEAST_INTERVAL = 0.2
 """As Linux' TCP has it: on a lossy link the rest of a second for each lost block makes minutes."""
+_LEAST_RTT = _LEAST_INTERVAL / 4
+"""A shorter round trip as the slowest one makes no difference."""
 _GREATEST_INTERVAL = 8.0
 _GREATEST_BLOCK_INTERVAL = 2.0
 """The same in lock-step, where each is one datagram, and the client's own repeated ACK must not
@@ -57,15 +57,14 @@ class ReadTransfer:
     """Sends ``content`` in blocks to one client, on ``terms``.
 
     Every method that takes ``now`` returns the datagrams to send, in order. ``deadline`` is when
-    :meth:`handle_timer` wants to be called. ``finished`` is whether there is nothing more to send
-    or to wait for. ``blocks`` may be replaced by others of the same content and block size.
-    ``answered`` is whether the client acknowledged anything yet. ``detail`` says why the transfer
-    failed, and ``probed`` that it failed as a size probe does: EDK2 asks for tsize, reads the OACK
-    and ends the transfer with an ERROR.
+    :meth:`handle_timer` wants to be called, or earlier. ``finished`` is whether there is nothing
+    more to send or to wait for. ``answered`` is whether the client acknowledged anything yet.
+    ``detail`` says why the transfer failed, and ``probed`` that it failed as a size probe does:
+    EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR.
 
-    ``awaited`` is the quick way through: the packet that acknowledges all that was sent when more
-    is to come, as a number of four bytes, big end first. A server that gets just that may call
-    :meth:`next_window` in place of :meth:`acknowledge`. It is -1 while there is no such packet.
+    ``window`` is the quick way through: what was sent, when nothing of it was lost and all that
+    follows is ready (:meth:`use`). A server that gets the ACK which it awaits may call
+    :meth:`next_window` in place of :meth:`acknowledge`.
     """
 
     __slots__ = (
@@ -83,7 +82,6 @@ class ReadTransfer:
         "_sent_at",
         "_windowsize",
         "answered",
-        "awaited",
         "blocks",
         "deadline",
         "detail",
@@ -92,6 +90,7 @@ class ReadTransfer:
         "retransmissions",
         "state",
         "terms",
+        "window",
     )
 
     def __init__(self, content: bytes, terms: Terms, now: float) -> None:
@@ -102,7 +101,7 @@ class ReadTransfer:
         self.probed = False
         self.retransmissions = 0
         self.finished = False
-        self.awaited = _NEVER
+        self.window = NO_WINDOW
         self.blocks = Blocks(content, terms.blksize)
         self._oack = OptionAck(terms.granted).to_bytes() if terms.granted else b""
         self._count = self.blocks.count
@@ -120,6 +119,7 @@ class ReadTransfer:
     @property
     def bytes_acknowledged(self) -> int:
         """How many bytes of the file the client has acknowledged."""
+        self._catch_up()
         return min(self._acked * self.terms.blksize, len(self.blocks.content))
 
     def start(self, now: float) -> Sequence[Datagram]:
@@ -142,8 +142,14 @@ class ReadTransfer:
             self.fail(f"the client ended it: error {packet.code}, {said[:100]}")
         return _NOTHING
 
+    def use(self, blocks: Blocks) -> None:
+        """Send ``blocks``, of the same content, block size and window size, from now on."""
+        self.blocks = blocks
+        self._enter_quick_way()
+
     def acknowledge(self, block: int, now: float) -> Sequence[Datagram]:
         """Take an ACK of ``block`` (modulo 65,536)."""
+        self._catch_up()
         if self.state is not TransferState.SENDING:
             return self._first_answer(block, now)
         ahead = (block - self._acked) & 0xFFFF
@@ -153,21 +159,17 @@ class ReadTransfer:
             return self._duplicate(now)
         return self._advance(ahead, now)
 
-    def next_window(self, now: float) -> tuple[int, int]:
-        """Take the ACK that is ``awaited``; return the first and the last block to send.
+    def next_window(self, now: float) -> Window:
+        """Take the ACK that is awaited, and return what to send.
 
         It does what :meth:`acknowledge` does with that ACK, and leaves the packets to the caller.
         """
         elapsed = now - self._sent_at
-        if not self._resent and not self._rtt_least <= elapsed <= self._rtt_greatest:
+        if not self._rtt_least <= elapsed <= self._rtt_greatest:
             self._measure(elapsed)
-        self._acked = acked = self._sent
-        self._interval = interval = self._base_interval
-        self._progress_at = self._sent_at = now
-        self.deadline = now + interval
-        self._rolled_back = self._resent = False
-        self._reach(acked)
-        return acked + 1, self._sent
+        self._sent_at = now
+        self.window = window = self.window.next
+        return window
 
     def request_again(self, now: float) -> Sequence[Datagram]:
         """Take the same request once more, from the same address and port.
@@ -179,6 +181,7 @@ class ReadTransfer:
         ignored; after a silence it is a node that was reset and uses the same port again, as some
         ROMs do: the transfer starts over.
         """
+        self._catch_up()
         if self.state is TransferState.SENDING:
             if now - self._progress_at < _RESET:
                 return _NOTHING
@@ -189,10 +192,10 @@ class ReadTransfer:
 
     def handle_timer(self, now: float) -> Sequence[Datagram]:
         """Send again what is not acknowledged, or give up; nothing before ``deadline``."""
-        if self.finished or now < self.deadline:
+        self._catch_up()
+        if self.finished or now < self.deadline or self._is_hopeless(now):
             return _NOTHING
-        if self._is_hopeless(now):
-            return _NOTHING
+        self.window = NO_WINDOW
         self.retransmissions += 1
         self._resent = True
         greeting = self.state is TransferState.GREETING
@@ -206,10 +209,26 @@ class ReadTransfer:
 
     def fail(self, detail: str) -> None:
         """End the transfer without completing it."""
+        self._catch_up()
+        self.window = NO_WINDOW
         self.state = TransferState.FAILED
         self.finished = True
-        self.awaited = _NEVER
         self.detail = detail
+
+    def _enter_quick_way(self) -> None:
+        if self.state is TransferState.SENDING and not self._resent:
+            window = self.blocks.window(self._acked)
+            if window.last == self._sent:
+                self.window = window
+
+    def _catch_up(self) -> None:
+        """Note what was acknowledged and sent on the quick way."""
+        window = self.window
+        if window is not NO_WINDOW:
+            self._acked, self._sent = window.first - 1, window.last
+            self._interval = self._base_interval
+            self._progress_at = self._sent_at
+            self.deadline = self._sent_at + self._interval
 
     def _is_hopeless(self, now: float) -> bool:
         """Fail the transfer, and say so, when another retransmission is not worth it."""
@@ -231,7 +250,7 @@ class ReadTransfer:
 
     def _start_over(self, now: float) -> None:
         self.state = TransferState.GREETING
-        self.awaited = _NEVER
+        self.window = NO_WINDOW
         self._acked = self._sent = self.retransmissions = 0
         self._interval = self._base_interval
         self._progress_at = now
@@ -246,6 +265,7 @@ class ReadTransfer:
         take each late copy of a block for a loss, and would have every window sent many times.
         """
         elapsed = now - self._sent_at
+        self.window = NO_WINDOW
         self._acked = acked = self._acked + ahead
         whole = acked == self._sent
         if whole and not self._resent and not self._rtt_least <= elapsed <= self._rtt_greatest:
@@ -262,7 +282,9 @@ class ReadTransfer:
         self._rolled_back = False
         self._resent = not whole
         self.retransmissions += not whole
-        return self._send_window(now)
+        datagrams = self._send_window(now)
+        self._enter_quick_way()
+        return datagrams
 
     def _duplicate(self, now: float) -> Sequence[Datagram]:
         """An ACK of the block before the window, once more.
@@ -276,6 +298,7 @@ class ReadTransfer:
         early = elapsed <= 0 or elapsed < self._rtt_least
         if self.terms.windowsize == 1 or self._rolled_back or early:
             return _NOTHING
+        self.window = NO_WINDOW
         self._rolled_back = True
         self._resent = True
         self.retransmissions += 1
@@ -290,23 +313,17 @@ class ReadTransfer:
     def _slide(self) -> Sequence[Datagram]:
         """Send the blocks of the window that have not been sent."""
         first = self._sent + 1
-        self._reach(self._acked)
+        self._sent = min(self._acked + self._windowsize, self._count)
         return self.blocks.packets(first, self._sent)
 
-    def _reach(self, acked: int) -> None:
-        """Let the window that begins behind block ``acked`` be sent."""
-        sent = acked + self._windowsize
-        if sent < self._count:
-            self._sent = sent
-            self.awaited = _ACK | sent & 0xFFFF
-        else:
-            self._sent = self._count
-            self.awaited = _NEVER
-
     def _measure(self, elapsed: float) -> None:
-        """Take a round trip that is shorter or longer than all before it."""
-        self._rtt_least = min(self._rtt_least or elapsed, elapsed)
-        self._rtt_greatest = max(self._rtt_greatest, elapsed)
+        """Take a round trip that is shorter or longer than all before it.
+
+        In lock-step only a long one matters.
+        """
+        if self._windowsize > 1:
+            self._rtt_least = min(self._rtt_least or elapsed, elapsed)
+        self._rtt_greatest = max(self._rtt_greatest, elapsed, _LEAST_RTT)
         self._base_interval = self._choose_interval()
 
     def _choose_interval(self) -> float:

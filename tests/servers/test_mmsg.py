@@ -9,7 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from bootserve.servers.mmsg import SLOT_SIZE, SLOTS, Inbox, Outbox, address_of, client_of, peer_of
+from bootserve.servers.mmsg import (
+    SLOT_SIZE,
+    SLOTS,
+    Inbox,
+    Outbox,
+    address_of,
+    client_of,
+    message,
+    peer_of,
+)
 
 HOST = "127.0.0.1"
 SO_NO_CHECK = 11  # <asm-generic/socket.h>; the socket module does not name it
@@ -127,6 +136,25 @@ def test_messages_after_a_run_are_whole_again(server: socket.socket, client: soc
     outbox.add_datagrams(peer(client), [b"a longer one"])
     outbox.flush()
     assert [client.recv(2000) for _ in range(4)] == [b"ab", b"cd", b"e", b"a longer one"]
+
+
+def test_messages_that_were_described_go_behind_what_waits(
+    server: socket.socket, client: socket.socket
+) -> None:
+    outbox, data = Outbox(server.fileno()), random.Random(1).randbytes(5000)
+    to = peer(client)
+    outbox.add_message_run(to, message(data, 0, 250), 100)
+    outbox.flush()
+    outbox.add_datagrams(to, [b"first"])
+    for begin in range(0, 2 * SLOTS, SLOTS):
+        outbox.add_messages(
+            [to] * SLOTS, [message(data, begin + number, 300) for number in range(SLOTS)]
+        )
+    outbox.flush()
+    received = [client.recv(2000) for _ in range(4 + 2 * SLOTS)]
+    assert received[:4] == [data[:100], data[100:200], data[200:250], b"first"]
+    assert received[4:] == [data[number : number + 300] for number in range(2 * SLOTS)]
+    assert outbox.failed == []
 
 
 def test_who_cannot_be_reached_does_not_keep_the_others_waiting(

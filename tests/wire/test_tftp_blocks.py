@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootserve.wire.tftp_blocks import Blocks, ReadyBlocks
-from bootserve.wire.tftp_packets import Data
+from bootserve.servers.mmsg import message
+from bootserve.wire.tftp_blocks import NO_WINDOW, Blocks, ReadyBlocks
+from bootserve.wire.tftp_packets import Ack, Data
 
 
 @given(st.binary(max_size=200), st.integers(8, 60))
@@ -37,5 +40,36 @@ def test_the_number_wraps_to_0(kind: type[Blocks]) -> None:
     assert headers == [b"\0\3\xff\xff", b"\0\3\0\0", b"\0\3\0\1", b"\0\3\0\2"]
 
 
-def test_the_size_of_the_buffer_is_told() -> None:
-    assert ReadyBlocks(bytes(100), 10).size == 100 + 4 * 11
+@given(st.binary(max_size=200), st.integers(8, 60), st.integers(1, 5))
+def test_windows_lead_from_one_to_the_next_through_the_file(
+    content: bytes, blksize: int, windowsize: int
+) -> None:
+    ready = ReadyBlocks(content, blksize, windowsize, lambda all_of_it, at, n: all_of_it[at:][:n])
+    window, acked = ready.window(0), 0
+    while acked < ready.count:
+        last = min(acked + windowsize, ready.count)
+        assert ready.window(acked) is window
+        assert (window.first, window.last) == (acked + 1, last)
+        assert window.message == b"".join(ready.packets(acked + 1, last))
+        assert window.message == ready.buffer[window.start : window.end]
+        assert window.segment == (ready.stride if last > acked + 1 else 0)
+        ack = int.from_bytes(Ack(last & 0xFFFF).to_bytes(), "big")
+        assert window.awaited == (ack if last < ready.count else -1)
+        window, acked = window.next, last
+
+
+def test_no_window_begins_within_another_or_behind_the_file() -> None:
+    ready = ReadyBlocks(bytes(100), 10, 4)
+    begins = [acked for acked in range(12) if ready.window(acked) is not NO_WINDOW]
+    assert begins == [0, 4, 8]
+    assert Blocks(bytes(100), 10).window(0) is NO_WINDOW
+
+
+def test_the_memory_that_it_takes_is_told() -> None:
+    tracemalloc.start()
+    try:
+        ready = ReadyBlocks(bytes(100_000), 512, 1, message)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.8 * taken < ready.size + 100_000 < 1.2 * taken  # the content counts, too
