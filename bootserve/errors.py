@@ -10,6 +10,7 @@
     ├── Refused               understood and not allowed
     │   └── Unauthorized      the caller has not said who it is
     ├── Conflict              the state is not what the request assumed
+    │   └── PreconditionFailed  it is not the one that the request named
     ├── IntegrityError        bytes whose digest is not the one promised
     ├── Unresolvable          a pin that cannot be followed to a generation
     ├── StorageFull           no room; what was begun is undone
@@ -26,6 +27,7 @@ __all__ = [
     "ManifestError",
     "NotFound",
     "PacketError",
+    "PreconditionFailed",
     "Refused",
     "StorageFull",
     "Unauthorized",
@@ -39,7 +41,8 @@ class BootserveError(Exception):
 
     ``str(error)`` is a sentence for the person who caused it; ``hint`` says what to do next.
     ``http_status`` and ``tftp_code`` (RFC 1350 section 5) are how each plane reports it; ``kind``
-    is the stable name in a problem+json ``type`` (RFC 9457).
+    is the stable name in a problem+json ``type`` (RFC 9457), ``members`` what that document says
+    besides, as JSON.
     """
 
     http_status = 500
@@ -49,6 +52,7 @@ class BootserveError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.members: dict[str, object] = {}
 
 
 class InvalidInput(BootserveError):
@@ -99,6 +103,13 @@ class Conflict(BootserveError):
 
     http_status = 409
     kind = "conflict"
+
+
+class PreconditionFailed(Conflict):
+    """The state has moved on from the revision that the request was thought up against."""
+
+    http_status = 412
+    kind = "precondition-failed"
 
 
 class IntegrityError(BootserveError):

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,21 +115,49 @@ class Api:
         query: Mapping[str, str | int] | None = None,
         data: bytes | None = None,
         patient: bool = False,
+        base: int | None = None,
     ) -> Reply[A]:
         """Send one request and return its answer.
 
         ``body`` is sent as JSON, ``data`` as bytes. ``patient`` waits for the answer as long as it
-        takes: for what re-reads whole artifacts.
+        takes: for what re-reads whole artifacts. ``base`` is the revision that must still be the
+        current one. A write is sent under a key of its own: aiohttp repeats a request whose
+        connection breaks off, and the server does it once.
         """
         text = None if body is None else _encodable(json.dumps(body, ensure_ascii=False))
         payload = text if data is None else io.BytesIO(data)
-        async with self._request(method, path, query, payload, patient) as response:
+        headers = {} if base is None else {"If-Match": f'"{base}"'}
+        if method != "GET" and data is None:
+            headers["Idempotency-Key"] = str(uuid.uuid4())
+        async with self._request(method, path, query, payload, patient, headers) as response:
             content = await response.read()
         try:
             raw = json.loads(content)
             return Reply(answer.model_validate(raw), raw)
         except (ValueError, RecursionError, ValidationError):
             raise self._not_ours() from None
+
+    async def pages(
+        self,
+        path: str,
+        answer: type[A],
+        *,
+        query: Mapping[str, str | int] | None = None,
+        most: int | None = None,
+    ) -> Reply[A]:
+        """Return all pages of a list as one answer, or as many as make ``most`` items."""
+        whole = (await self.call("GET", path, answer, query=query)).raw
+        lists = [name for name, value in whole.items() if isinstance(value, list)]
+        while whole.get("next") and (most is None or sum(len(whole[n]) for n in lists) < most):
+            more = {**(query or {}), "cursor": whole["next"]}
+            part = (await self.call("GET", path, answer, query=more)).raw
+            for name in lists:
+                whole[name] += part[name]
+            whole["next"] = part["next"]
+        if most is not None:
+            for name in lists:
+                del whole[name][most:]
+        return Reply(answer.model_validate(whole), whole)
 
     async def discard(self, method: str, path: str) -> None:
         """Send one request whose answer has no content."""
@@ -149,6 +178,7 @@ class Api:
         query: Mapping[str, str | int] | None,
         payload: io.BytesIO | str | None,
         patient: bool,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         for value in (query or {}).values():
             _encodable(str(value))
@@ -158,14 +188,14 @@ class Api:
             sock_connect=CONNECT_SECONDS,
             sock_read=None if patient else ANSWER_SECONDS,
         )
-        headers = {"Content-Type": "application/json"} if isinstance(payload, str) else {}
+        kind = {"Content-Type": "application/json"} if isinstance(payload, str) else {}
         try:
             async with self._session.request(
                 method,
                 base + PREFIX + path,
                 params=query,
                 data=payload,
-                headers=headers,
+                headers={**kind, **(headers or {})},
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

@@ -33,7 +33,7 @@ SECONDS = 2.0
 def _ask(context: typer.Context, *questions: tuple[str, type[Answer]]) -> list[Answer]:
     async def ask() -> list[Answer]:
         async with asyncio.timeout(SECONDS), Api(Connection.of(context).endpoint()) as api:
-            return [(await api.call("GET", path, answer)).value for path, answer in questions]
+            return [(await api.pages(path, answer)).value for path, answer in questions]
 
     try:
         return asyncio.run(ask())

@@ -88,7 +88,7 @@ def list_roles(session: Session) -> None:
         rows = [[one.name, one.image, one.nodes, one.kernel_args] for one in answer.roles]
         out.table(["ROLE", "IMAGE", ">NODES", "KERNEL ARGUMENTS"], rows)
 
-    session.show(session.call("GET", "/roles", RoleList), render)
+    session.show(session.pages("/roles", RoleList), render)
 
 
 def remove_role(session: Session, name: RoleArg, *, message: MessageOption = "") -> None:
@@ -117,4 +117,4 @@ def list_racks(session: Session) -> None:
         rows = [[one.name, one.nodes, one.kernel_args] for one in answer.racks]
         out.table(["RACK", ">NODES", "KERNEL ARGUMENTS"], rows)
 
-    session.show(session.call("GET", "/racks", RackList), render)
+    session.show(session.pages("/racks", RackList), render)

@@ -127,7 +127,7 @@ def list_generations(
             [_row(one)[: 6 + removed] for one in answer.generations],
         )
 
-    session.show(session.call("GET", "/generations", GenerationList, query=query), render)
+    session.show(session.pages("/generations", GenerationList, query=query), render)
 
 
 def _row(one: GenerationOut) -> list[str]:

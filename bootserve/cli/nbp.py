@@ -108,7 +108,7 @@ def _added(out: Output, done: NbpAdded) -> None:
 def list_nbps(session: Session, *, removed: Removed = False) -> None:
     """List NBPs that were added, and where each is pinned."""
     query = {"removed": "true" if removed else "false"}
-    session.show(session.call("GET", "/nbps", NbpList, query=query), _list)
+    session.show(session.pages("/nbps", NbpList, query=query), _list)
 
 
 def _list(out: Output, answer: NbpList) -> None:

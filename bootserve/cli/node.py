@@ -104,7 +104,7 @@ def change(
 
 def list_nodes(session: Session, *, rack: RackOption = None, role: RoleOption = None) -> None:
     """List nodes and what each boots next."""
-    reply = session.call("GET", "/nodes", NodeList)
+    reply = session.pages("/nodes", NodeList)
     wanted = {"rack": rack, "role": role}
     nodes = [
         node
@@ -176,7 +176,7 @@ def remove(session: Session, name: NodeArg, *, message: MessageOption = "") -> N
 
 def discovered(session: Session) -> None:
     """List machines that asked to boot and are no node (with --unknown register)."""
-    session.show(session.call("GET", "/discovered", DiscoveredList), _machines)
+    session.show(session.pages("/discovered", DiscoveredList), _machines)
 
 
 def _machines(out: Output, answer: DiscoveredList) -> None:

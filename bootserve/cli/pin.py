@@ -111,7 +111,7 @@ def pins(session: Session) -> None:
         rows = [[one.scope, one.generation, one.nodes] for one in answer.pins]
         out.table(["SCOPE", "GENERATION", ">NODES"], rows)
 
-    session.show(session.call("GET", "/pins", PinList), render)
+    session.show(session.pages("/pins", PinList), render)
 
 
 def rollback(
@@ -141,9 +141,8 @@ def rollback(
     newest = session.call("GET", "/revisions", RevisionList, query={"limit": 1}).value.revisions
     # What was listed is what is done: a change in between refuses the rollback.
     body: dict[str, Any] = {"to": revision, "all": everything, "message": message}
-    if newest:
-        body["base"] = newest[0].number
-    plan = session.call("POST", "/rollback", CommitOut, body={**body, "dry_run": True})
+    base = newest[0].number if newest else None
+    plan = session.call("POST", "/rollback", CommitOut, body={**body, "dry_run": True}, base=base)
     losses = plan.value.unrestorable
     for loss in losses:
         session.out.note(f"cannot be restored: {loss}")
@@ -153,7 +152,8 @@ def rollback(
     if losses and not partial and not _accepted(session, len(losses)):
         session.out.note("Nothing was changed. Pass --partial to restore the rest.")
         raise typer.Exit(1)
-    done = session.call("POST", "/rollback", CommitOut, body={**body, "partial": bool(losses)})
+    body["partial"] = bool(losses)
+    done = session.call("POST", "/rollback", CommitOut, body=body, base=base)
     show_commit(session, done, lambda commit: nodes_boot(commit, "otherwise"))
 
 
@@ -187,4 +187,4 @@ def revisions(
         ]
         out.table([">REVISION", "TIME", "AUTHOR", "MESSAGE"], rows)
 
-    session.show(session.call("GET", "/revisions", RevisionList, query=query), render)
+    session.show(session.pages("/revisions", RevisionList, query=query, most=limit), render)

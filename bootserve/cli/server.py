@@ -116,7 +116,7 @@ def boots(
         query["node"] = node
     if before is not None:
         query["before"] = before
-    reply = session.call("GET", "/boots", BootList, query=query)
+    reply = session.pages("/boots", BootList, query=query, most=limit)
     if timeline:
         show_timeline(session, reply.value)
         return

@@ -101,11 +101,25 @@ class Session:
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, str | int] | None = None,
         patient: bool = False,
+        base: int | None = None,
     ) -> Reply[A]:
         """Send one request; see :meth:`Api.call`."""
         return self.run(
-            lambda api: api.call(method, path, answer, body=body, query=query, patient=patient)
+            lambda api: api.call(
+                method, path, answer, body=body, query=query, patient=patient, base=base
+            )
         )
+
+    def pages(
+        self,
+        path: str,
+        answer: type[A],
+        *,
+        query: Mapping[str, str | int] | None = None,
+        most: int | None = None,
+    ) -> Reply[A]:
+        """Return a whole list, or its first ``most`` items; see :meth:`Api.pages`."""
+        return self.run(lambda api: api.pages(path, answer, query=query, most=most))
 
     def show(self, reply: Reply[A], render: Callable[[Output, A], None]) -> None:
         """Print an answer: unchanged with ``--json``, else as ``render`` does."""

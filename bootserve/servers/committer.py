@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from bootserve.core.snapshot import Snapshot, build_snapshot, changed_nodes
 from bootserve.core.transactions import Change, check_commit, warnings_of
-from bootserve.errors import Conflict, Unavailable
+from bootserve.errors import PreconditionFailed, Unavailable
 from bootserve.model.desired import Revision
 from bootserve.model.generation import Generation, GenerationRef, Manifest
 from bootserve.model.nbp import Nbp
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
-from bootserve.store.desired import DesiredStore
+from bootserve.store.desired import AlsoWrite, DesiredStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.nbps import NbpStore
 
-__all__ = ["Committed", "Committer"]
+__all__ = ["Also", "Committed", "Committer"]
+
+SHOWN_REVISIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class Committed:
     after: Snapshot
     nodes_changed: int
     warnings: list[str]
+
+
+Also = Callable[[Committed], AlsoWrite | None]
+"""Returns what to write besides in the transaction of the commit that it is given."""
 
 
 def _prepare(change: Change, before: Snapshot, draft: Revision) -> Committed:
@@ -69,22 +75,39 @@ class Committer:
         self._published = published
         self._lock = asyncio.Lock()
 
+    async def check_base(self, base: int | None) -> None:
+        """Raise PreconditionFailed, with what changed since, unless ``base`` is current or None."""
+        number = self._current.snapshot.revision.number
+        if base is None or base == number:
+            return
+        error = PreconditionFailed(
+            f"the current revision is {number}, not {base}",
+            hint="Look at what changed with 'bootserve revisions' and try again.",
+        )
+        found = await self._database.run(self._desired.revisions, SHOWN_REVISIONS)
+        error.members["revision"] = number
+        error.members["changes"] = [asdict(one) for one in found if one.number > base]
+        raise error
+
     async def commit(
-        self, change: Change, *, author: str, message: str, base: int | None = None
+        self,
+        change: Change,
+        *,
+        author: str,
+        message: str,
+        base: int | None = None,
+        also: Also | None = None,
     ) -> Committed:
         """Commit ``change`` as a new revision.
 
-        ``base`` is the revision it was thought up against; Conflict when that is not the current
-        one. Raises what the change, its check or the store raises; nothing has changed then.
+        ``base`` is the revision it was thought up against; PreconditionFailed, with what changed
+        since, when that is not the current one. ``also`` writes more in the same transaction.
+        Raises what the change, its check or the store raises; nothing has changed then.
         """
         async with self._lock:
             before = self._current.snapshot
             number = before.revision.number
-            if base is not None and base != number:
-                raise Conflict(
-                    f"the current revision is {number}, not {base}",
-                    hint="Look at what changed with 'bootserve revisions' and try again.",
-                )
+            await self.check_base(base)
             draft = Revision(number + 1, time.time(), author, message)
             made = await asyncio.to_thread(_prepare, change, before, draft)
             revision = await self._database.run(
@@ -95,6 +118,7 @@ class Committer:
                 author=author,
                 message=message,
                 at=draft.at,
+                also=also(made) if also is not None else None,
             )
             self._publish(made.after)
             return replace(made, revision=revision)

@@ -20,6 +20,7 @@ from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError
 from bootserve.servers.admin.auth import read_or_make_token
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.server import make_app as make_admin_app
 from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
@@ -38,6 +39,7 @@ from bootserve.service.status import Reporter
 from bootserve.service.weblog import make_web_logger
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
+from bootserve.store.kept_answers import KeptAnswers
 from bootserve.store.lock import StateLock
 
 __all__ = ["serve"]
@@ -233,6 +235,7 @@ async def _start_admin(
         reload=reload,
         scrub=scrubber.scrub,
         shapes=parts.shapes.book,
+        repeats=Repeats(KeptAnswers(kept.database), parts.sql),
     )
     token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
     hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError as ConstraintViolated
@@ -16,7 +16,10 @@ from bootserve.store.database import Database
 from bootserve.store.desired_audit import Changed, revision_entry
 from bootserve.store.desired_rows import TEMPORAL, Temporal, Value, changed_rows, state_from_rows
 
-__all__ = ["DesiredStore", "latest_revision"]
+__all__ = ["AlsoWrite", "DesiredStore", "latest_revision"]
+
+AlsoWrite = Callable[[Connection], None]
+"""Writes more within a transaction."""
 
 
 class DesiredStore:
@@ -57,12 +60,13 @@ class DesiredStore:
         author: str,
         message: str,
         at: float,
+        also: AlsoWrite | None = None,
     ) -> Revision:
         """Write ``new`` as the revision after ``base`` and return it.
 
         ``old`` is the state of revision ``base``, as :meth:`load` or the last commit gave it; only
         rows that differ between the two are written, in one transaction with the record of it in
-        the audit log. ``at`` is in seconds since the epoch.
+        the audit log, and with what ``also`` writes. ``at`` is in seconds since the epoch.
 
         Raises Conflict when ``base`` is no longer the latest revision or ``old`` is not its state,
         and InvalidInput when ``new`` gives one MAC to two nodes; nothing is written then.
@@ -78,6 +82,8 @@ class DesiredStore:
                 except ConstraintViolated as error:
                     raise InvalidInput(f"the state contradicts itself: {error.orig}") from None
             append_changes(connection, revision_entry(revision, changed))
+            if also is not None:
+                also(connection)
         return revision
 
 

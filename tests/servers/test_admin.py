@@ -148,9 +148,15 @@ def test_an_upload_goes_on_where_it_broke_off(admin: Admin) -> None:
 
 def test_a_stale_base_is_a_conflict(admin: Admin) -> None:
     number = admin.call("GET", "/status")["revision"]["number"]
-    admin.call("PUT", "/racks/r2", kernel_args="a", base=number)
-    with pytest.raises(Problem, match=f"the current revision is {number + 1}, not {number}"):
-        admin.call("PUT", "/racks/r2", kernel_args="b", base=number)
+    stale = {"If-Match": f'"{number}"'}
+    path, body = "/api/v1/racks/r2", b'{"kernel_args": "a", "message": "first"}'
+    assert admin.raw("PUT", path, body, **stale)[0] == 200
+    status, answer = admin.raw("PUT", path, b'{"kernel_args": "b"}', **stale)
+    document = json.loads(answer)
+    assert (status, document["type"]) == (412, "urn:bootserve:problem:precondition-failed")
+    assert document["detail"] == f"the current revision is {number + 1}, not {number}"
+    [change] = document["changes"]
+    assert (change["number"], change["message"]) == (number + 1, "first")
 
 
 def test_the_openapi_document_lists_every_route_with_its_schemas(admin: Admin) -> None:

@@ -12,8 +12,10 @@ from bootserve.core.transactions import add_node
 from bootserve.errors import NotFound
 from bootserve.model.desired import DesiredState, Node
 from bootserve.model.names import Arch, Mac, check_name, parse_mac
+from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, places, site
-from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.paging import PageQuery, page
+from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import AdoptBody, CommitOut
 from bootserve.servers.admin.schemas_seen import DiscoveredList, DiscoveredOut
@@ -44,8 +46,9 @@ class _Discovered:
             if one.machine.mac not in known
         ]
 
-    async def list_all(self, _call: Call[Request, NoQuery]) -> DiscoveredList:
-        return DiscoveredList(machines=await self._machines())
+    async def list_all(self, call: Call[Request, PageQuery]) -> DiscoveredList:
+        found, more = page(await self._machines(), lambda one: one.mac, call.query)
+        return DiscoveredList(next=more, machines=found)
 
     async def adopt(self, call: Call[AdoptBody, NoQuery]) -> CommitOut:
         body, mac = call.body, parse_mac(call.path["mac"])
@@ -62,14 +65,11 @@ class _Discovered:
             role=check_name(body.role, "role name") if body.role else "",
             arch=Arch.ARM64 if "arm64" in machine.arch else Arch.AMD64,
         )
-        result = await self._plane.committer.commit(
-            call.guarded(add_node(node)),
-            author=call.subject,
-            message=body.message or f"adopt {mac} as node {body.name}",
-            base=body.base,
+        result = await commit(
+            self._plane, call, add_node(node), body.message or f"adopt {mac} as node {body.name}"
         )
         await self._forget(mac, call.subject)
-        return committed(result)
+        return result
 
     async def _forget(self, mac: Mac, by: str) -> None:
         forget = self._plane.boots.forget_discovered
@@ -92,6 +92,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             "List discovered machines",
             handlers.list_all,
             DiscoveredList,
+            query=PageQuery,
             needs=anywhere(VIEWER),
         ),
         Route(

@@ -11,6 +11,7 @@ from aiohttp import web
 from bootserve.errors import Conflict, InvalidInput, NotFound
 from bootserve.model.generation import Generation, GenerationRef, parse_manifest
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, site
+from bootserve.servers.admin.paging import page
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import (
@@ -61,15 +62,17 @@ class _Generations:
         return generation
 
     async def list_all(self, call: Call[Request, GenerationQuery]) -> GenerationList:
-        found = sorted(self._plane.current.snapshot.generations.items())
-        return GenerationList(
-            generations=[
-                _out(one)
-                for ref, one in found
-                if call.query.image in ("", ref.image)
-                and (call.query.removed or one.removed_at is None)
-            ]
+        query = call.query
+        found, more = page(
+            (
+                one
+                for ref, one in self._plane.current.snapshot.generations.items()
+                if query.image in ("", ref.image) and (query.removed or one.removed_at is None)
+            ),
+            lambda one: (one.ref.image, one.ref.number),
+            query,
         )
+        return GenerationList(next=more, generations=[_out(one) for one in found])
 
     async def show(self, call: Call[Request, NoQuery]) -> GenerationOut:
         generation = self._find(call)

@@ -9,8 +9,10 @@ from bootserve.core.transactions import Change, remove_role, set_rack, set_role
 from bootserve.errors import InvalidInput
 from bootserve.model.desired import DesiredState, Rack, Role, ScopeKind
 from bootserve.model.names import check_kernel_args, check_name
+from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, named
-from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.paging import PageQuery, page
+from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
     CommitOut,
@@ -45,16 +47,22 @@ class _Groups:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def roles(self, _call: Call[Request, NoQuery]) -> RoleList:
-        state = self._plane.current.snapshot.state
-        count = Counter(node.role for node in state.nodes.values())
+    async def roles(self, call: Call[Request, PageQuery]) -> RoleList:
+        snapshot = self._plane.current.snapshot
+        count = Counter(node.role for node in snapshot.state.nodes.values())
+        roles, more = page(snapshot.state.roles.values(), lambda role: role.name, call.query)
         return RoleList(
+            revision=snapshot.revision.number,
+            next=more,
             roles=[
                 RoleOut(
-                    name=name, image=role.image, kernel_args=role.kernel_args, nodes=count[name]
+                    name=role.name,
+                    image=role.image,
+                    kernel_args=role.kernel_args,
+                    nodes=count[role.name],
                 )
-                for name, role in sorted(state.roles.items())
-            ]
+                for role in roles
+            ],
         )
 
     async def put_role(self, call: Call[RoleBody, NoQuery]) -> CommitOut:
@@ -65,45 +73,44 @@ class _Groups:
             check_name(body.image, "image name") if body.image else body.image,
             check_kernel_args(args) if args is not None else None,
         )
-        return await self._commit(change, call, body.message or f"set role {name}", body.base)
+        return await self._commit(change, call, body.message or f"set role {name}")
 
     async def remove_role(self, call: Call[Request, MessageQuery]) -> CommitOut:
         name = call.path["name"]
         message = call.query.message or f"remove role {name}"
-        return await self._commit(remove_role(name), call, message, call.query.base)
+        return await self._commit(remove_role(name), call, message)
 
-    async def racks(self, _call: Call[Request, NoQuery]) -> RackList:
-        state = self._plane.current.snapshot.state
+    async def racks(self, call: Call[Request, PageQuery]) -> RackList:
+        snapshot = self._plane.current.snapshot
+        state = snapshot.state
         count = Counter(node.rack for node in state.nodes.values() if node.rack)
         args = {name: rack.kernel_args for name, rack in state.racks.items()}
+        names, more = page(count.keys() | args.keys(), str, call.query)
         return RackList(
+            revision=snapshot.revision.number,
+            next=more,
             racks=[
                 RackOut(name=name, kernel_args=args.get(name, ""), nodes=count[name])
-                for name in sorted(count.keys() | args.keys())
-            ]
+                for name in names
+            ],
         )
 
     async def put_rack(self, call: Call[RackBody, NoQuery]) -> CommitOut:
         body, name = call.body, check_name(call.path["name"], "rack name")
         rack = Rack(name, check_kernel_args(body.kernel_args))
         message = body.message or f"set rack {name}"
-        return await self._commit(set_rack(rack), call, message, body.base)
+        return await self._commit(set_rack(rack), call, message)
 
-    async def _commit(
-        self, change: Change, call: Call[Any, Any], message: str, base: int | None
-    ) -> CommitOut:
-        result = await self._plane.committer.commit(
-            call.guarded(change), author=call.subject, message=message, base=base
-        )
-        return committed(result)
+    async def _commit(self, change: Change, call: Call[Any, Any], message: str) -> CommitOut:
+        return await commit(self._plane, call, change, message)
 
 
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of roles and racks."""
-    groups = _Groups(plane)
-    role, rack = "/roles/{name}", "/racks/{name}"
+    groups, listed = _Groups(plane), anywhere(VIEWER)
+    role, rack, of_role = "/roles/{name}", "/racks/{name}", named(OPERATOR, ScopeKind.ROLE)
     return [
-        Route("GET", "/roles", "List roles", groups.roles, RoleList, needs=anywhere(VIEWER)),
+        Route("GET", "/roles", "List roles", groups.roles, RoleList, query=PageQuery, needs=listed),
         Route(
             "PUT",
             role,
@@ -111,18 +118,18 @@ def routes(plane: AdminPlane) -> list[Route]:
             groups.put_role,
             CommitOut,
             RoleBody,
-            needs=named(OPERATOR, ScopeKind.ROLE),
+            needs=of_role,
         ),
         Route(
             "DELETE",
             role,
-            "Remove a role",
+            "Remove it",
             groups.remove_role,
             CommitOut,
             query=MessageQuery,
-            needs=named(OPERATOR, ScopeKind.ROLE),
+            needs=of_role,
         ),
-        Route("GET", "/racks", "List racks", groups.racks, RackList, needs=anywhere(VIEWER)),
+        Route("GET", "/racks", "List racks", groups.racks, RackList, query=PageQuery, needs=listed),
         Route(
             "PUT",
             rack,

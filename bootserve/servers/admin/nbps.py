@@ -12,8 +12,10 @@ from bootserve.core.snapshot import NodePlan
 from bootserve.errors import Conflict, InvalidInput
 from bootserve.model.desired import NbpPinKey, Scope
 from bootserve.model.nbp import MAX_NBP, Nbp, NbpArch, check_nbp_name, check_program
+from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, site
-from bootserve.servers.admin.plane import AdminPlane, committed
+from bootserve.servers.admin.paging import page
+from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import CommitOut
 from bootserve.servers.admin.schemas_nbp import (
@@ -63,6 +65,10 @@ def _checked_size(path: Path, arch: NbpArch) -> int:
     return size
 
 
+def _listed(nbp: Nbp, query: NbpQuery) -> bool:
+    return query.removed or nbp.removed_at is None
+
+
 class _Nbps:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
@@ -83,23 +89,32 @@ class _Nbps:
         )
 
     async def list_all(self, call: Call[Request, NbpQuery]) -> NbpList:
-        snapshot = self._plane.current.snapshot
+        snapshot, query = self._plane.current.snapshot, call.query
         state = snapshot.state
+        items: list[tuple[str, ...]] = [
+            ("nbp", one.name) for one in snapshot.nbps.values() if _listed(one, query)
+        ]
+        seen = [key for key in state.nbp_pins if call.sees_pin(state, key.scope)]
+        of_key: dict[tuple[str, ...], NbpPinKey] = {
+            ("pin", str(key.scope), str(key.arch)): key for key in seen
+        }
+        found, more = page([*items, *of_key], lambda one: one, query)
         decided: Counter[NbpPinKey] = Counter()
         if state.nbp_pins:
             for plan in snapshot.plans.values():
                 decided.update(one.pin.key for one in nbps_of(state, plan.node, snapshot.nbps))
         return NbpList(
             revision=snapshot.revision.number,
-            nbps=[
-                self._out(nbp)
-                for nbp in snapshot.nbps.values()
-                if call.query.removed or nbp.removed_at is None
-            ],
+            next=more,
+            nbps=[self._out(snapshot.nbps[one[1]]) for one in found if one[0] == "nbp"],
             pins=[
-                NbpPinOut(scope=str(key.scope), arch=key.arch, nbp=one.nbp, nodes=decided[key])
-                for key, one in sorted(state.nbp_pins.items())
-                if call.sees_pin(state, key.scope)
+                NbpPinOut(
+                    scope=str(key.scope),
+                    arch=key.arch,
+                    nbp=state.nbp_pins[key].nbp,
+                    nodes=decided[key],
+                )
+                for key in (of_key[one] for one in found if one[0] == "pin")
             ],
         )
 
@@ -126,24 +141,19 @@ class _Nbps:
     async def pin(self, call: Call[NbpPinBody, NoQuery]) -> CommitOut:
         body = call.body
         scope = Scope.parse(body.scope)
-        result = await self._plane.committer.commit(
-            call.guarded(pin_nbp(scope, body.nbp, self._plane.current.snapshot.nbps)),
-            author=call.subject,
-            message=body.message or f"pin {scope} NBP {body.nbp}",
-            base=body.base,
+        return await commit(
+            self._plane,
+            call,
+            pin_nbp(scope, body.nbp, self._plane.current.snapshot.nbps),
+            body.message or f"pin {scope} NBP {body.nbp}",
         )
-        return committed(result)
 
     async def unpin(self, call: Call[Request, NbpUnpinQuery]) -> CommitOut:
         query = call.query
         scope = Scope.parse(query.scope)
-        result = await self._plane.committer.commit(
-            call.guarded(unpin_nbp(scope, query.arch)),
-            author=call.subject,
-            message=query.message or f"unpin {scope} NBP",
-            base=query.base,
+        return await commit(
+            self._plane, call, unpin_nbp(scope, query.arch), query.message or f"unpin {scope} NBP"
         )
-        return committed(result)
 
 
 def routes(plane: AdminPlane) -> list[Route]:

@@ -15,10 +15,12 @@ from bootserve.errors import InvalidInput, Unavailable
 from bootserve.model.desired import DesiredState, Node
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin.boots import last_boot
+from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.live import once_out, waits_of
 from bootserve.servers.admin.nbps import choices_out
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
-from bootserve.servers.admin.plane import AdminPlane, committed, find_plan
+from bootserve.servers.admin.paging import PageQuery, page
+from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
     CommitOut,
@@ -114,15 +116,19 @@ class _Nodes:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def list_all(self, call: Call[Request, NoQuery]) -> NodeList:
+    async def list_all(self, call: Call[Request, PageQuery]) -> NodeList:
         snapshot = self._plane.current.snapshot
         seen = (plan for plan in snapshot.plans.values() if call.sees(plan.node))
-        plans = sorted(seen, key=lambda plan: plan.node.name)
-        return NodeList(revision=snapshot.revision.number, nodes=[node_out(plan) for plan in plans])
+        plans, more = page(seen, lambda plan: plan.node.name, call.query)
+        return NodeList(
+            revision=snapshot.revision.number, next=more, nodes=[node_out(plan) for plan in plans]
+        )
 
     async def show(self, call: Call[Request, NoQuery]) -> NodeShown:
-        plan = find_plan(self._plane.current.snapshot, call.path["name"])
+        snapshot = self._plane.current.snapshot
+        plan = find_plan(snapshot, call.path["name"])
         return NodeShown(
+            revision=snapshot.revision.number,
             **node_out(plan).model_dump(),
             waits=waits_of(self._plane, plan),
             once=once_out(self._plane.guards.once.pending(plan.node.name)),
@@ -139,34 +145,25 @@ class _Nodes:
 
     async def add(self, call: Call[NodeBody, NoQuery]) -> CommitOut:
         body = call.body
-        result = await self._plane.committer.commit(
-            call.guarded(add_node(node_of(body))),
-            author=call.subject,
-            message=body.message or f"add node {body.name}",
-            base=body.base,
+        return await commit(
+            self._plane, call, add_node(node_of(body)), body.message or f"add node {body.name}"
         )
-        return committed(result)
 
     async def change(self, call: Call[NodePatch, NoQuery]) -> CommitOut:
         name, body = call.path["name"], call.body
         fields = body.model_dump(exclude_none=True)
-        result = await self._plane.committer.commit(
-            call.guarded(set_node(name, lambda node: _checked(node, fields))),
-            author=call.subject,
-            message=body.message or f"set node {name}",
-            base=body.base,
+        return await commit(
+            self._plane,
+            call,
+            set_node(name, lambda node: _checked(node, fields)),
+            body.message or f"set node {name}",
         )
-        return committed(result)
 
     async def remove(self, call: Call[Request, MessageQuery]) -> CommitOut:
         name = call.path["name"]
-        result = await self._plane.committer.commit(
-            call.guarded(remove_node(name)),
-            author=call.subject,
-            message=call.query.message or f"remove node {name}",
-            base=call.query.base,
+        return await commit(
+            self._plane, call, remove_node(name), call.query.message or f"remove node {name}"
         )
-        return committed(result)
 
     async def explain(self, call: Call[Request, NoQuery]) -> ExplainOut:
         plane = self._plane
@@ -215,9 +212,17 @@ def _explain_out(found: Explanation, plan: NodePlan, **live: Any) -> ExplainOut:
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of nodes."""
     nodes = _Nodes(plane)
-    one = "/nodes/{name}"
+    one, shown = "/nodes/{name}", node(VIEWER)
     return [
-        Route("GET", "/nodes", "List nodes", nodes.list_all, NodeList, needs=anywhere(VIEWER)),
+        Route(
+            "GET",
+            "/nodes",
+            "List nodes",
+            nodes.list_all,
+            NodeList,
+            query=PageQuery,
+            needs=anywhere(VIEWER),
+        ),
         Route(
             "POST",
             "/nodes",
@@ -228,7 +233,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             status=201,
             needs=places(OPERATOR, _new_place, "the new node's rack or role"),
         ),
-        Route("GET", one, "Show a node", nodes.show, NodeShown, needs=node(VIEWER)),
+        Route("GET", one, "Show a node", nodes.show, NodeShown, needs=shown),
         Route(
             "PATCH",
             one,
@@ -248,11 +253,6 @@ def routes(plane: AdminPlane) -> list[Route]:
             needs=node(OPERATOR),
         ),
         Route(
-            "GET",
-            one + "/explain",
-            "Explain a node's next boot",
-            nodes.explain,
-            ExplainOut,
-            needs=node(VIEWER),
+            "GET", f"{one}/explain", "Explain its next boot", nodes.explain, ExplainOut, needs=shown
         ),
     ]

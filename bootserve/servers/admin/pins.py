@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bootserve.core.transactions import pin, restore, unpin, unrestorable
 from bootserve.errors import Conflict, NotFound
 from bootserve.model.desired import Pin, Scope
 from bootserve.model.generation import GenerationRef
+from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, site
+from bootserve.servers.admin.paging import PageQuery, cursor_of, page, read_cursor
 from bootserve.servers.admin.plane import AdminPlane, committed, revision_out
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -27,46 +31,52 @@ class _Pins:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def list_all(self, call: Call[Request, NoQuery]) -> PinList:
+    async def list_all(self, call: Call[Request, PageQuery]) -> PinList:
         snapshot = self._plane.current.snapshot
-        decided = snapshot.decided()
+        state, decided = snapshot.state, snapshot.decided()
+        seen = (key for key in state.pins if call.sees_pin(state, key.scope))
+        keys, more = page(seen, lambda key: (str(key.scope), key.image), call.query)
         return PinList(
             revision=snapshot.revision.number,
+            next=more,
             pins=[
-                PinOut(scope=str(key.scope), generation=str(one.generation), nodes=decided[key])
-                for key, one in sorted(snapshot.state.pins.items())
-                if call.sees_pin(snapshot.state, key.scope)
+                PinOut(
+                    scope=str(key.scope),
+                    generation=str(state.pins[key].generation),
+                    nodes=decided[key],
+                )
+                for key in keys
             ],
         )
 
     async def put(self, call: Call[PinBody, NoQuery]) -> CommitOut:
         body = call.body
         new = Pin(Scope.parse(body.scope), GenerationRef.parse(body.generation))
-        result = await self._plane.committer.commit(
-            call.guarded(pin(new, change_role=body.change_role)),
-            author=call.subject,
-            message=body.message or f"pin {new.scope} {new.generation}",
-            base=body.base,
+        return await commit(
+            self._plane,
+            call,
+            pin(new, change_role=body.change_role),
+            body.message or f"pin {new.scope} {new.generation}",
         )
-        return committed(result)
 
     async def remove(self, call: Call[Request, UnpinQuery]) -> CommitOut:
         query = call.query
         scope = Scope.parse(query.scope)
-        result = await self._plane.committer.commit(
-            call.guarded(unpin(scope, query.image)),
-            author=call.subject,
-            message=query.message or f"unpin {scope} {query.image}".strip(),
-            base=query.base,
+        return await commit(
+            self._plane,
+            call,
+            unpin(scope, query.image),
+            query.message or f"unpin {scope} {query.image}".strip(),
         )
-        return committed(result)
 
     async def revisions(self, call: Call[Request, RevisionQuery]) -> RevisionList:
         query = call.query
+        before = read_cursor(query.cursor, int) if query.cursor else query.before
         found = await self._plane.database.run(
-            self._plane.desired.revisions, limit=query.limit, before=query.before
+            self._plane.desired.revisions, limit=query.limit, before=before
         )
-        return RevisionList(revisions=[revision_out(one) for one in found])
+        more = cursor_of(found[-1].number) if len(found) == query.limit else ""
+        return RevisionList(next=more, revisions=[revision_out(one) for one in found])
 
     async def rollback(self, call: Call[RollbackBody, NoQuery]) -> CommitOut:
         body, plane = call.body, self._plane
@@ -88,20 +98,29 @@ class _Pins:
                 f"revision {body.to} cannot be restored whole: {'; '.join(lost[:5])}",
                 hint="Pass --partial to restore the rest.",
             )
-        result = await plane.committer.commit(
+        return await commit(
+            plane,
+            call,
             restore(old, available, everything=body.all, nbps=nbps),
-            author=call.subject,
-            message=body.message or f"roll back to revision {body.to}",
-            base=body.base if body.base is not None else snapshot.revision.number,
+            body.message or f"roll back to revision {body.to}",
+            answer=partial(committed, unrestorable=lost),
+            base=snapshot.revision.number,
         )
-        return committed(result, unrestorable=lost)
 
 
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of pins and revisions."""
     pins = _Pins(plane)
     return [
-        Route("GET", "/pins", "List pins", pins.list_all, PinList, needs=anywhere(VIEWER)),
+        Route(
+            "GET",
+            "/pins",
+            "List pins",
+            pins.list_all,
+            PinList,
+            query=PageQuery,
+            needs=anywhere(VIEWER),
+        ),
         Route(
             "PUT",
             "/pins",

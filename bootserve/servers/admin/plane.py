@@ -9,6 +9,7 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import NotFound
 from bootserve.model.desired import Revision
+from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.schemas import CommitOut, RevisionOut
 from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.servers.boot.guards import Guards
@@ -48,6 +49,7 @@ class AdminPlane:
     reload: Callable[[], None]
     scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
     shapes: ShapeBook
+    repeats: Repeats
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from bootserve.core.access import Place, check_change, covers, has_role, place_of_node, require
 from bootserve.core.transactions import Change
-from bootserve.errors import BootserveError, InvalidInput
+from bootserve.errors import BootserveError
 from bootserve.model.access import AccessRole, Subject
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
-from bootserve.servers.current import Current
+from bootserve.store.desired import AlsoWrite
 
-__all__ = ["PREFIX", "Answer", "Call", "Need", "Query", "Request", "Route", "install", "problem"]
+__all__ = ["PREFIX", "Answer", "Call", "Need", "Query", "Repeat", "Request", "Route", "problem"]
 
 PREFIX = "/api/v1"
 
@@ -41,6 +41,10 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    def revision_number(self) -> int | None:
+        """The revision of the desired state that this shows, which is its ETag; None for others."""
+        return None
+
 
 B = TypeVar("B", bound=Request)
 Q = TypeVar("Q", bound=Query)
@@ -54,15 +58,28 @@ class NoQuery(Query):
     """No query string."""
 
 
+class Repeat(Protocol):
+    """Keeps the answer to a request that may come again."""
+
+    def keep(self, answer: Answer) -> AlsoWrite:
+        """Return what writes ``answer`` in the transaction of the change that it tells of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B, Q]):
-    """One validated request: who asks, the path's names, the query and the body."""
+    """One validated request: who asks, the path's names, the query and the body.
+
+    ``base`` is the revision in If-Match, ``repeat`` what keeps the answer when there was an
+    Idempotency-Key: :func:`bootserve.servers.admin.commits.commit` heeds both.
+    """
 
     who: Subject
     path: Mapping[str, str]
     query: Q
     body: B
     raw: web.Request
+    base: int | None = None
+    repeat: Repeat | None = None
 
     @property
     def subject(self) -> str:
@@ -120,7 +137,8 @@ class Route:
     """One operation of the API. ``path`` is relative to ``/api/v1``.
 
     ``raw`` marks a body that is bytes and not JSON; ``answer`` is None for an answer that is not
-    a JSON object of ours. ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
+    a JSON object of ours. ``secret`` marks an answer that is shown once and kept nowhere.
+    ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
     """
 
     method: str
@@ -133,6 +151,7 @@ class Route:
     status: int = 200
     raw: bool = False
     tags: tuple[str, ...] = field(default=())
+    secret: bool = False
     _: KW_ONLY
     needs: Need
 
@@ -144,6 +163,7 @@ def problem(error: BootserveError) -> web.Response:
         "title": error.kind.replace("-", " "),
         "status": error.http_status,
         "detail": str(error),
+        **error.members,
     }
     if error.hint:
         document["hint"] = error.hint
@@ -152,57 +172,3 @@ def problem(error: BootserveError) -> web.Response:
         body=json.dumps(document).encode(),
         content_type="application/problem+json",
     )
-
-
-def install(app: web.Application, routes: Iterable[Route], current: Current) -> None:
-    """Add ``routes`` to ``app``, below the API's prefix; ``current`` is what needs look at."""
-    for route in routes:
-        app.router.add_route(route.method, PREFIX + route.path, _adapt(route, current))
-
-
-def _adapt(
-    route: Route, current: Current
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        who = request[SUBJECT]
-        route.needs.check_role(who)
-        call = Call(
-            who=who,
-            path=request.match_info,
-            query=_validate(route.query, dict(request.query), "query"),
-            body=await _body(route, request),
-            raw=request,
-        )
-        route.needs.check(call, current.snapshot.state)
-        answer = await route.handler(call)
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        return web.Response(
-            status=route.status,
-            body=answer.model_dump_json().encode(),
-            content_type="application/json",
-        )
-
-    return handle
-
-
-async def _body(route: Route, request: web.Request) -> Request:
-    if route.raw or route.body is Empty:
-        return Empty()
-    try:
-        data = json.loads(await request.read() or b"{}")
-    except (ValueError, RecursionError):
-        raise InvalidInput("the body is not JSON") from None
-    return _validate(route.body, data, "body")
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _validate(model: type[M], data: Any, where: str) -> M:
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{where}{'.' + name if name else ''}: {first['msg']}") from None

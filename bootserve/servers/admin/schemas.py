@@ -12,6 +12,7 @@ from pydantic import Field
 from bootserve.model.desired import BootFrom
 from bootserve.model.names import Arch
 from bootserve.model.shape import ShapeSetting
+from bootserve.servers.admin.paging import Page, PageQuery
 from bootserve.servers.admin.routing import Answer, Query, Request
 
 __all__ = [
@@ -35,26 +36,24 @@ __all__ = [
     "RoleList",
     "RoleOut",
     "RollbackBody",
+    "Stated",
     "UnpinQuery",
 ]
 
 Message = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(max_length=63)]
-Base = Annotated[int | None, Field(ge=0)]
 
 
 class Change(Request):
-    """A change's message, and the revision it was thought up against, if that matters."""
+    """A change's message. The revision that it was thought up against is named by If-Match."""
 
     message: Message = ""
-    base: Base = None
 
 
 class MessageQuery(Query):
     """The same for a DELETE, which has no body."""
 
     message: Message = ""
-    base: Base = None
 
 
 class NodeBody(Change):
@@ -115,10 +114,19 @@ class NodeOut(Answer):
     reason: str
 
 
-class NodeList(Answer):
-    """Nodes by name."""
+class Stated(Answer):
+    """An answer about the desired state, which says of which ``revision``; it is its ETag."""
 
     revision: int
+
+    def revision_number(self) -> int | None:
+        """Its revision."""
+        return self.revision
+
+
+class NodeList(Stated, Page):
+    """Nodes by name."""
+
     nodes: list[NodeOut]
 
 
@@ -138,7 +146,7 @@ class RoleOut(Answer):
     nodes: int
 
 
-class RoleList(Answer):
+class RoleList(Stated, Page):
     """Roles by name."""
 
     roles: list[RoleOut]
@@ -158,7 +166,7 @@ class RackOut(Answer):
     nodes: int
 
 
-class RackList(Answer):
+class RackList(Stated, Page):
     """Racks by name."""
 
     racks: list[RackOut]
@@ -187,10 +195,9 @@ class PinOut(Answer):
     nodes: int
 
 
-class PinList(Answer):
+class PinList(Stated, Page):
     """Pins by scope."""
 
-    revision: int
     pins: list[PinOut]
 
 
@@ -203,14 +210,14 @@ class RevisionOut(Answer):
     message: str
 
 
-class RevisionQuery(Query):
-    """Newest first; ``before`` pages on."""
+class RevisionQuery(PageQuery):
+    """Newest first; ``before`` is a revision, only older ones than it are listed."""
 
     limit: int = Field(default=50, ge=1, le=1000)
-    before: int | None = None
+    before: int | None = Field(default=None, ge=0, le=1 << 53)
 
 
-class RevisionList(Answer):
+class RevisionList(Page):
     """Revisions, the newest first."""
 
     revisions: list[RevisionOut]
@@ -239,3 +246,7 @@ class CommitOut(Answer):
     nodes_changed: int
     warnings: list[str]
     unrestorable: list[str] = []
+
+    def revision_number(self) -> int | None:
+        """The number of its revision."""
+        return self.revision.number if self.revision else None

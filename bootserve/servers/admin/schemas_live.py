@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bootserve.model.once import MAX_SCRIPT, OnceAction, OnceOutcome
 from bootserve.servers.admin.routing import Answer, Request
-from bootserve.servers.admin.schemas import NodeOut
+from bootserve.servers.admin.schemas import NodeOut, Stated
 from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 
 __all__ = ["NodeShown", "OnceBody", "OnceList", "OnceOut", "ReleaseOut"]
@@ -52,7 +52,7 @@ class OnceList(Answer):
     history: list[OnceOut]
 
 
-class NodeShown(NodeOut):
+class NodeShown(Stated, NodeOut):
     """A node, what it waits for and the NBPs pinned for it.
 
     ``waits`` says why one in a loop gets nothing now; ``ipxe`` is the version and features that the

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from bootserve.model.nbp import NbpArch
-from bootserve.servers.admin.routing import Answer, Query, Request
-from bootserve.servers.admin.schemas import Change, MessageQuery
+from bootserve.servers.admin.paging import Page, PageQuery
+from bootserve.servers.admin.routing import Answer, Request
+from bootserve.servers.admin.schemas import Change, MessageQuery, Stated
 
 __all__ = [
     "NbpAdded",
@@ -59,16 +60,15 @@ class NbpPinOut(Answer):
     nodes: int
 
 
-class NbpQuery(Query):
+class NbpQuery(PageQuery):
     """Which NBPs to list."""
 
     removed: bool = False
 
 
-class NbpList(Answer):
-    """NBPs by name, and their pins by scope."""
+class NbpList(Stated, Page):
+    """NBPs by name, and after them their pins by scope."""
 
-    revision: int
     nbps: list[NbpOut]
     pins: list[NbpPinOut]
 

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from bootserve.model.names import Arch
+from bootserve.servers.admin.paging import Page, PageQuery
 from bootserve.servers.admin.routing import Answer, Query, Request
-from bootserve.servers.admin.schemas import Name, NodeOut, RevisionOut
+from bootserve.servers.admin.schemas import Name, NodeOut, RevisionOut, Stated
 from bootserve.servers.admin.schemas_live import OnceOut
 from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-class GenerationQuery(Query):
+class GenerationQuery(PageQuery):
     """Which generations to list."""
 
     image: Name = ""
@@ -57,7 +58,7 @@ class GenerationOut(Answer):
     manifest: dict[str, Any] | None = None
 
 
-class GenerationList(Answer):
+class GenerationList(Page):
     """Generations by image and number."""
 
     generations: list[GenerationOut]
@@ -134,7 +135,7 @@ class BootOut(Answer):
     ipxe: str = ""
 
 
-class BootQuery(Query):
+class BootQuery(PageQuery):
     """Newest first; ``before`` is the id of a boot, only older ones than it are listed."""
 
     node: Name = ""
@@ -142,7 +143,7 @@ class BootQuery(Query):
     before: str | None = Field(default=None, max_length=64)
 
 
-class BootList(Answer):
+class BootList(Page):
     """Boots, the newest first."""
 
     boots: list[BootOut]
@@ -163,8 +164,8 @@ class DiscoveredOut(Answer):
     product: str
 
 
-class DiscoveredList(Answer):
-    """Discovered machines, the latest first."""
+class DiscoveredList(Page):
+    """Discovered machines, by MAC."""
 
     machines: list[DiscoveredOut]
 
@@ -191,14 +192,13 @@ class OfferOut(Answer):
     at: float
 
 
-class ExplainOut(Answer):
+class ExplainOut(Stated):
     """A node's next boot and every reason for it; ``script`` is what it would be served now.
 
     ``waits`` says why a node in a loop gets nothing now, ``once`` what its next boot only does.
     """
 
     node: NodeOut
-    revision: int
     image: str
     image_from: str
     pin: str

@@ -19,9 +19,10 @@ from bootserve.servers.admin import (
     pins,
 )
 from bootserve.servers.admin.auth import middleware
+from bootserve.servers.admin.handling import install
 from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
-from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route, install
+from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
 
 __all__ = ["all_routes", "make_app"]
@@ -91,7 +92,7 @@ def make_app(
         return web.Response(status=200 if state.ready else 503, text=text)
 
     app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=8 << 20)
-    install(app, operations, plane.current)
+    install(app, operations, plane.current, plane.committer, plane.repeats)
     app.router.add_get(PREFIX + "/openapi.json", spec)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", health)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-import bootserve.store.audit_tables  # each adds to METADATA
+import bootserve.store.access_tables  # each adds to METADATA
+import bootserve.store.audit_tables
 import bootserve.store.drift_tables  # noqa: F401
 from bootserve.store.tables import METADATA
 

@@ -1,0 +1,86 @@
+"""Pages of a list: ``limit`` and ``cursor`` in, ``next`` out, the same under writes.
+
+A cursor is the key of the last item that was shown, so what comes or goes meanwhile neither
+repeats an item that stays nor leaves one out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from bootserve.errors import InvalidInput
+from bootserve.servers.admin.routing import Answer, Query
+
+__all__ = ["Page", "PageQuery", "cursor_of", "page", "read_cursor"]
+
+T = TypeVar("T")
+
+Key = str | int | tuple[Any, ...]
+K = TypeVar("K", str, int, tuple[Any, ...])
+
+
+class PageQuery(Query):
+    """How many items at most, and the ``next`` of the page before; empty for the first page."""
+
+    limit: int = Field(default=1000, ge=1, le=5000)
+    cursor: str = Field(default="", max_length=500)
+
+
+class Page(Answer):
+    """A page of a list: ``next`` is the cursor of the page after it, empty at the end."""
+
+    next: str = ""
+
+
+def cursor_of(key: Key) -> str:
+    """Return the cursor that stands for ``key``."""
+    text = json.dumps(key, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str, kind: type[K]) -> K:
+    """Return the key of type ``kind`` in ``cursor``; raises InvalidInput for one that is forged."""
+    try:
+        data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars="-_", validate=True)
+        key = json.loads(data)
+    except (binascii.Error, ValueError, RecursionError):
+        raise _bad_cursor() from None
+    key = tuple(key) if isinstance(key, list) else key
+    if type(key) is not kind:
+        raise _bad_cursor()
+    return key
+
+
+def _bad_cursor() -> InvalidInput:
+    return InvalidInput(
+        "query.cursor: not a cursor of this list", hint="Pass the page's 'next' as it came."
+    )
+
+
+def page(items: Iterable[T], key: Callable[[T], K], query: PageQuery) -> tuple[list[T], str]:
+    """Return the items of the page that is asked for, by key, and the cursor of the next page.
+
+    The cursor is empty when no item follows. Raises InvalidInput for a cursor of another list.
+    """
+    if query.cursor:
+        items = _after(items, key, query.cursor)
+    rest = sorted(items, key=key)
+    shown = rest[: query.limit]
+    return shown, cursor_of(key(shown[-1])) if len(rest) > query.limit else ""
+
+
+def _after(items: Iterable[T], key: Callable[[T], K], cursor: str) -> list[T]:
+    keyed = [(key(one), one) for one in items]
+    if not keyed:
+        return []
+    last: Any = read_cursor(cursor, type(keyed[0][0]))
+    try:
+        return [one for k, one in keyed if k > last]
+    except TypeError:
+        raise _bad_cursor() from None

@@ -1,0 +1,101 @@
+"""Lists in pages: a cursor that is the same under writes, and that the command line follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vm_harness.server import BootServer
+
+from bootserve.errors import InvalidInput
+from bootserve.servers.admin.paging import PageQuery, cursor_of, page, read_cursor
+from tests.cli.runner import Cli
+from tests.support.api import Admin, Problem
+
+NAMES = [f"n{i:02}" for i in range(25)]
+
+
+@given(st.sets(st.text(max_size=4)), st.integers(1, 5), st.data())
+def test_pages_are_the_whole_list_while_others_write(
+    names: set[str], limit: int, data: st.DataObject
+) -> None:
+    stays, seen, cursor = set(names), list[str](), ""
+    while True:
+        shown, cursor = page(names, str, PageQuery(limit=limit, cursor=cursor))
+        seen += shown
+        if not cursor:
+            break
+        gone = data.draw(st.sampled_from(sorted(names)))
+        names = (names - {gone}) | {data.draw(st.text(max_size=4))}
+        stays &= names
+    assert seen == sorted(set(seen))
+    assert stays <= set(seen)
+
+
+@pytest.mark.parametrize("cursor", ["x", "!!", cursor_of(3), cursor_of((1,)), "bnVsbA", "WyJhIl0"])
+def test_a_forged_cursor_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidInput, match="cursor"):
+        page(["a"], str, PageQuery(cursor=cursor))
+    with pytest.raises(InvalidInput, match="cursor"):
+        page([("a", 1)], lambda one: one, PageQuery(cursor=cursor_of((2, "b"))))
+    assert read_cursor(cursor_of(("a", 1)), tuple) == ("a", 1)
+
+
+@pytest.fixture(scope="module")
+def cli(server: BootServer) -> Cli:
+    return Cli(server.state_dir)
+
+
+@pytest.fixture(scope="module")
+def nodes(admin: Admin) -> Callable[[], Any]:
+    for i, name in enumerate(NAMES):
+        admin.call("POST", "/nodes", name=name, macs=[f"52:54:00:00:09:{i:02x}"], rack=f"r{i % 4}")
+    return lambda: admin.call("GET", "/nodes?limit=7")
+
+
+def walk(admin: Admin, path: str, field: str) -> list[Any]:
+    found: list[Any] = []
+    answer = admin.call("GET", path)
+    while True:
+        found += answer[field]
+        if not answer["next"]:
+            return found
+        mark = "&" if "?" in path else "?"
+        answer = admin.call("GET", f"{path}{mark}cursor={answer['next']}")
+
+
+def test_every_list_is_paged(admin: Admin, nodes: Callable[[], Any]) -> None:
+    assert len(nodes()["nodes"]) == 7
+    assert [one["name"] for one in walk(admin, "/nodes?limit=7", "nodes")] == NAMES
+    assert [one["name"] for one in walk(admin, "/racks?limit=1", "racks")] == [
+        "r0",
+        "r1",
+        "r2",
+        "r3",
+    ]
+    numbers = [one["number"] for one in walk(admin, "/revisions?limit=4", "revisions")]
+    assert numbers == list(range(len(NAMES), -1, -1))
+    for path, field in (
+        ("/pins", "pins"),
+        ("/roles", "roles"),
+        ("/generations", "generations"),
+        ("/nbps", "nbps"),
+        ("/discovered", "machines"),
+        ("/boots", "boots"),
+    ):
+        assert walk(admin, f"{path}?limit=1", field) == []
+
+
+def test_a_cursor_of_another_list_is_refused(admin: Admin, nodes: Callable[[], Any]) -> None:
+    cursor = nodes()["next"]
+    with pytest.raises(Problem, match=r"query\.cursor"):
+        admin.call("GET", f"/revisions?cursor={cursor}")
+
+
+def test_the_command_line_follows_pages(cli: Cli, nodes: Callable[[], Any]) -> None:
+    shown = cli.json("revisions", "--limit", "26")
+    assert [one["number"] for one in shown["revisions"]] == list(range(len(NAMES), -1, -1))
+    assert [one["name"] for one in cli.json("node", "list")["nodes"]] == NAMES
