@@ -50,7 +50,7 @@ def test_pinning_says_what_happens(cli: Cli) -> None:
     assert "there is no pin of db on rack/r1" in cli("unpin", "rack/r1", "db", *WHY, code=1).err
     cli("unpin", "rack/nowhere", "web", *WHY)
     cli("unpin", "rack/r1", *WHY)
-    assert cli.json("pins") == {"revision": number + 6, "pins": []}
+    assert cli.json("pins") == {"next": "", "revision": number + 6, "pins": []}
     assert cli("pins").out == ""
     assert "bootserve pin" in cli("pins").err
 
