@@ -165,7 +165,8 @@ class ScriptDesk:
         generation = plan.resolution.generation
         if generation is None or (on_link and not self._is_node(plan, address)):
             return False
-        now = time.monotonic()
+        now, macs = time.monotonic(), plan.node.macs
+        mac = macs[macs.index(mac)]  # one string for every table: found by identity
         if self._guards.concern(plan, mac, generation, address, now):
             return False
         boot = self._new_boot(snapshot, plan, generation, mac, address)
