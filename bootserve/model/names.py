@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 from bootserve.errors import InvalidInput
 
-__all__ = ["Arch", "Mac", "check_kernel_args", "check_name", "parse_mac"]
+__all__ = [
+    "Arch",
+    "Mac",
+    "check_kernel_args",
+    "check_labels",
+    "check_name",
+    "check_nbp_file",
+    "parse_mac",
+]
 
 Mac = str
 """A MAC address in the one spelling used inside: ``52:54:00:12:34:56``."""
@@ -82,3 +91,22 @@ def check_kernel_args(text: str) -> str:
     if {"||", "&&"}.intersection(stripped.split()):
         raise InvalidInput("kernel arguments must not hold '||' or '&&' as words of their own")
     return stripped
+
+
+def check_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return ``labels`` in the order of their keys; raises InvalidInput for one no node can have.
+
+    A key is a name, a value at most 200 printable characters.
+    """
+    for key, value in labels.items():
+        check_name(key, "label")
+        if len(value) > 200 or not value.isprintable():
+            raise InvalidInput(f"label {key} must be at most 200 printable characters")
+    return tuple(sorted(labels.items()))
+
+
+def check_nbp_file(name: str) -> str:
+    """Return ``name`` when it can name an NBP in ``nbp_dir``; raises InvalidInput otherwise."""
+    if "/" in name or len(name) > 127 or not name.isascii() or not name.isprintable():
+        raise InvalidInput("an NBP is named by its file name in nbp_dir")
+    return name

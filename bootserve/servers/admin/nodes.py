@@ -11,9 +11,16 @@ from bootserve.core.scripts import BootLine
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan
 from bootserve.core.transactions import add_node, remove_node, set_node
-from bootserve.errors import InvalidInput, Unavailable
+from bootserve.errors import Unavailable
 from bootserve.model.desired import DesiredState, Node
-from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
+from bootserve.model.names import (
+    Mac,
+    check_kernel_args,
+    check_labels,
+    check_name,
+    check_nbp_file,
+    parse_mac,
+)
 from bootserve.servers.admin.boots import last_boot
 from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.live import once_out, waits_of
@@ -68,32 +75,18 @@ def _checked(node: Node, fields: dict[str, Any]) -> Node:
         if name in fields:
             changes[name] = check_name(fields[name], f"{name} name") if fields[name] else ""
     if "nbp" in fields:
-        changes["nbp"] = _check_nbp(fields["nbp"])
+        changes["nbp"] = check_nbp_file(fields["nbp"])
     if "kernel_args" in fields:
         changes["kernel_args"] = check_kernel_args(fields["kernel_args"])
     if "macs" in fields:
         changes["macs"] = _macs(fields["macs"])
     if "labels" in fields:
-        changes["labels"] = _labels(fields["labels"])
+        changes["labels"] = check_labels(fields["labels"])
     return replace(node, **changes)
-
-
-def _check_nbp(name: str) -> str:
-    if "/" in name or not name.isascii() or not name.isprintable():
-        raise InvalidInput("an NBP is named by its file name in nbp_dir")
-    return name
 
 
 def _macs(texts: list[str]) -> tuple[Mac, ...]:
     return tuple(dict.fromkeys(parse_mac(text) for text in texts))
-
-
-def _labels(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    for key, value in labels.items():
-        check_name(key, "label")
-        if len(value) > 200 or not value.isprintable():
-            raise InvalidInput(f"label {key} must be at most 200 printable characters")
-    return tuple(sorted(labels.items()))
 
 
 def _new_place(_state: DesiredState, call: Call[NodeBody, NoQuery]) -> list[Place]:
