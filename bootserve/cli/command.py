@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from bootserve.cli.session import Connection, Session
 
@@ -75,7 +76,11 @@ def group(app: typer.Typer, name: str, help: str, panel: str) -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str, *examples: str, panel: str | None = None
+    app: typer.Typer,
+    name: str,
+    *examples: str,
+    panel: str | None = None,
+    cls: type[TyperCommand] | None = None,
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
     """Return a decorator that makes a function of a Session a command that talks to the server.
 
@@ -95,7 +100,8 @@ def command(
             call: Callable[..., None] = function
             call(Session(Connection.of(context), json=json), **values)
 
-        install(app, name, run, [*own, JSON, *CONNECTION], function.__doc__, examples, panel)
+        takes = [*own, JSON, *CONNECTION]
+        install(app, name, run, takes, function.__doc__, examples, panel, cls)
         return function
 
     return register
@@ -127,12 +133,13 @@ def install(
     help: str | None,
     examples: Sequence[str],
     panel: str | None = None,
+    cls: type[TyperCommand] | None = None,
 ) -> None:
     """Add ``run`` to ``app`` under ``name``, taking a context and ``parameters``."""
     take(run, parameters)
     title = "Example:" if len(examples) == 1 else "Examples:"
     epilog = "\n\n".join([title, *_lines(examples)])
-    app.command(name, help=flowing(help or ""), epilog=epilog, rich_help_panel=panel)(run)
+    app.command(name, cls=cls, help=flowing(help or ""), epilog=epilog, rich_help_panel=panel)(run)
 
 
 def take(run: Callable[..., None], parameters: Sequence[Parameter]) -> None:

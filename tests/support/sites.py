@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from bootserve.model.desired import (
@@ -73,7 +75,7 @@ def states(draw: st.DrawFn) -> DesiredState:
     )
 
 
-def node_settings(roles: list[str], racks: list[str]) -> st.SearchStrategy[dict[str, object]]:
+def node_settings(roles: list[str], racks: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     """Everything of a node but its name, MACs and labels."""
     return st.fixed_dictionaries(
         {

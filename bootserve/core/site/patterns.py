@@ -177,7 +177,7 @@ def fold(numbers: Sequence[int], write: Callable[[int], str]) -> str:
 def fold_names(values: Sequence[str]) -> str | None:
     """Return a pattern that stands for exactly ``values``, in their order; None for none found."""
     if len(values) == 1:
-        return values[0] if not set(values[0]) & set("[],") else None
+        return values[0] if _stands_for(values[0], values) else None
     ends = [_LAST_NUMBER.fullmatch(value) for value in (values[0], values[1], values[-1])]
     first, second, last = ends
     if first is None or second is None or last is None:

@@ -73,7 +73,7 @@ def read_yaml(text: str, name: str) -> Read:
             reader.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        line = min(mark.line + 1, max(1, len(text.splitlines()))) if mark else 1
         problem = str(error.problem or error.context)
         raise InvalidInput(
             f"{name}:{line}: this is no YAML: {problem}", hint=_HINTS.get(problem, "")

@@ -254,7 +254,8 @@ def _written(run: _Run, fields: Mapping[str, Fields], varying: frozenset[str]) -
 
 def _pieces(nodes: Sequence[Node]) -> Iterator[list[Node]]:
     """Yield ``nodes`` in pieces whose MAC addresses count along with them, as far as they do."""
-    piece, steps = [nodes[0]], ()
+    piece: list[Node] = [nodes[0]]
+    steps: tuple[int, ...] = ()
     for before, node in pairwise(nodes):
         found = tuple(
             mac_number(new) - mac_number(old)

@@ -16,7 +16,10 @@ from bootserve.servers.admin.routing import PREFIX, SUBJECT, Answer, Call, Empty
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 
-__all__ = ["install"]
+__all__ = ["MAX_BODY", "install"]
+
+MAX_BODY = 32 << 20
+"""Bytes of a body: the whole of a site of 100,000 nodes fits."""
 
 _READ = ("GET", "HEAD")
 
@@ -138,7 +141,7 @@ async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise TooLarge("the body is larger than 8 MiB") from None
+        raise TooLarge(f"the body is larger than {MAX_BODY >> 20} MiB") from None
 
 
 async def _body(route: Route, request: web.Request) -> Request:

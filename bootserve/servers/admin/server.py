@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from bootserve.servers.admin import (
     boots,
+    declared,
     discovered,
     generations,
     groups,
@@ -19,7 +20,7 @@ from bootserve.servers.admin import (
     pins,
 )
 from bootserve.servers.admin.auth import middleware
-from bootserve.servers.admin.handling import install
+from bootserve.servers.admin.handling import MAX_BODY, install
 from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route
@@ -66,6 +67,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *generations.routes(plane),
         *nbps.routes(plane),
         *boots.routes(plane),
+        *declared.routes(plane),
     ]
 
 
@@ -91,7 +93,7 @@ def make_app(
         text = "ready\n" if state.ready else "".join(f"{one}\n" for one in state.problems)
         return web.Response(status=200 if state.ready else 503, text=text)
 
-    app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=8 << 20)
+    app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=MAX_BODY)
     install(app, operations, plane.current, plane.committer, plane.repeats)
     app.router.add_get(PREFIX + "/openapi.json", spec)
     app.router.add_get("/metrics", metrics)
