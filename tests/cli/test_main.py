@@ -48,6 +48,7 @@ def test_all_the_commands_are_there() -> None:
         *(f"image {one}" for one in ("build", "import", "list", "show", "verify", "export", "rm")),
         *(f"nbp {one}" for one in ("add", "list", "rm", "pin", "unpin")),
         *("pin", "unpin", "pins", "rollback", "revisions"),
+        *("plan", "apply", "export", "schema site"),
         *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),
     }
 
