@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 from bootserve.core.discovery import UnknownPolicy
 from bootserve.errors import InvalidInput
+from bootserve.model.hooks import Hook
 
 __all__ = ["DEFAULT_CONFIG", "Settings", "load_settings"]
 
@@ -110,6 +111,33 @@ class Settings(BaseSettings):
         description="changed files that nodes may be asked to send, such as /etc/ssh/*,/etc/hosts "
         "(default: none; what may hold a secret is never asked for)",
     )
+    reboot_minutes: float = Field(
+        default=30.0, gt=0, le=1440, description="a node that is rebooted reports up within"
+    )
+    agent_minutes: float = Field(
+        default=10.0,
+        gt=0,
+        le=1440,
+        description="how long a heartbeat is waited for, to ask a node's agent to reboot it",
+    )
+    redfish_credentials: Path | None = Field(
+        default=None, description="the BMCs' user names and passwords (TOML, mode 0600)"
+    )
+    redfish_verify: bool = Field(
+        default=True, description="whether the BMCs' certificates are verified"
+    )
+    redfish_ca_file: Path | None = Field(
+        default=None, description="their authorities (PEM), in place of the system's"
+    )
+    redfish_graceful_minutes: float = Field(
+        default=15.0,
+        gt=0,
+        le=1440,
+        description="a restart that a BMC asked for is forced after this time without a new boot",
+    )
+    hooks: tuple[Hook, ...] = Field(
+        default=(), description="what is run around reboots: [[hooks]] tables of the TOML file"
+    )
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto is text on a terminal and JSON elsewhere"
     )
@@ -145,7 +173,23 @@ class Settings(BaseSettings):
             raise ValueError("give a file name in nbp_dir, not a path")
         return value
 
-    @field_validator("state_dir", "nbp_dir", "templates_dir", "quirks_file")
+    @field_validator("hooks")
+    @classmethod
+    def _named_once(cls, value: tuple[Hook, ...]) -> tuple[Hook, ...]:
+        names = [hook.name for hook in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two hooks are called {name}")
+        return value
+
+    @field_validator(
+        "state_dir",
+        "nbp_dir",
+        "templates_dir",
+        "quirks_file",
+        "redfish_credentials",
+        "redfish_ca_file",
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value if value is None else value.expanduser().absolute()
@@ -229,9 +273,16 @@ def load_settings(
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
+        place = _place(first["loc"]) if name == "hooks" else name
         raise InvalidInput(
-            f"{name} ({sources.get(name, '?')}): {first['msg'].removeprefix('Value error, ')}"
+            f"{place} ({sources.get(name, '?')}): {first['msg'].removeprefix('Value error, ')}"
         ) from None
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    """Return where in a table of tables an error is: ``hooks[2].timeout``, counted from 1."""
+    words = [f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in parts]
+    return "".join(words).removeprefix(".")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,19 @@ import typer
 from typer.main import get_command
 
 from bootserve import __version__
-from bootserve.cli import declare, doctor, groups, image, nbp, node, pin, probe, serve, server
+from bootserve.cli import (
+    declare,
+    doctor,
+    groups,
+    image,
+    nbp,
+    node,
+    pin,
+    probe,
+    reboot,
+    serve,
+    server,
+)
 from bootserve.cli.client import Unreachable
 from bootserve.cli.command import CONNECTION, parameter, take
 from bootserve.cli.output import report_error
@@ -63,7 +75,7 @@ def make_app() -> typer.Typer:
     take(_globals, [*CONNECTION, VERSION])
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
-    for part in (node, groups, image, nbp, pin, declare, server, probe, doctor):
+    for part in (node, groups, image, nbp, pin, declare, reboot, server, probe, doctor):
         part.add_commands(app)
     return app
 

@@ -13,10 +13,12 @@ from bootserve.errors import BootserveError
 from bootserve.servers.admin.routing import Answer
 from bootserve.servers.admin.schemas import NodeList, RackList, RoleList
 from bootserve.servers.admin.schemas_nbp import NbpList
+from bootserve.servers.admin.schemas_reboots import HookList
 from bootserve.servers.admin.schemas_seen import DiscoveredList, GenerationList
 
 __all__ = [
     "generations",
+    "hooks",
     "images",
     "macs",
     "nbps",
@@ -59,6 +61,8 @@ def _names(answers: Iterable[Answer]) -> Iterable[str]:
                 yield from (one.name for one in answer.generations)
             case NbpList():
                 yield from (one.name for one in answer.nbps)
+            case HookList():
+                yield from (hook.name for hook in answer.hooks)
             case DiscoveredList():
                 yield from (machine.mac for machine in answer.machines)
 
@@ -78,6 +82,7 @@ racks = _completer("/racks", RackList)
 roles = _completer("/roles", RoleList)
 generations = _completer("/generations", GenerationList)
 nbps = _completer("/nbps", NbpList)
+hooks = _completer("/hooks", HookList)
 macs = _completer("/discovered", DiscoveredList)
 
 

@@ -14,7 +14,9 @@ from bootserve.cli.output import Output
 from bootserve.cli.session import Connection
 from bootserve.settings import Settings, load_settings
 
-__all__ = ["add_commands", "read_settings", "setting_flags"]
+__all__ = ["TABLES", "add_commands", "read_settings", "setting_flags"]
+
+TABLES = frozenset({"hooks"})
 
 SERVE = """Serve network boots until SIGTERM.
 
@@ -53,8 +55,9 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def setting_flags() -> list[Parameter]:
-    """Return an option for every setting."""
-    return [_flag(name, field) for name, field in Settings.model_fields.items()]
+    """Return an option for every setting but tables, which have their place in the TOML file."""
+    fields = Settings.model_fields.items()
+    return [_flag(name, field) for name, field in fields if name not in TABLES]
 
 
 def _flag(name: str, field: FieldInfo) -> Parameter:
@@ -127,5 +130,7 @@ def _show(context: typer.Context, **values: Any) -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(value) or "-"
+        return ", ".join(_text(one) for one in value) or "-"
+    if isinstance(value, dict):
+        return str(value.get("name", value))
     return "-" if value in (None, "") else str(value)

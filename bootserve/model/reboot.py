@@ -46,10 +46,15 @@ class RebootTask:
 
 @dataclass(frozen=True, slots=True)
 class RebootOutcome:
-    """Whether one part of a task was done, and in words how it went."""
+    """Whether one part of a task was done, and in words how it went.
+
+    ``skipped`` goes with one that was not done: a hook of ``on_failure = "skip"`` said so, which
+    means that the node is to be left out and has not failed.
+    """
 
     done: bool
     detail: str = ""
+    skipped: bool = False
 
 
 class Rebooter(Protocol):

@@ -158,6 +158,8 @@ async def _start(
     _background(stack, parts.heartbeats.run())
     _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
     _background(stack, scrubber.run(parts.settings.scrub_hours))
+    stack.push_async_callback(parts.rebooting.stop)
+    _background(stack, parts.rebooting.run())
     await _start_admin(parts, kept, ports, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:
@@ -236,6 +238,7 @@ async def _start_admin(
         scrub=scrubber.scrub,
         shapes=parts.shapes.book,
         repeats=Repeats(KeptAnswers(kept.database), parts.sql),
+        reboots=parts.rebooting,
     )
     token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
     hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from bootserve.servers.boot.recorder import LogScripts, Recorder
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
+from bootserve.servers.reboots.agents import AgentRequests
+from bootserve.servers.reboots.parts import Reboots
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
@@ -33,6 +35,7 @@ from bootserve.service.nbpcache import NbpCache
 from bootserve.service.nbpshelf import NbpShelf
 from bootserve.service.ports import Ports
 from bootserve.service.publishing import Publisher
+from bootserve.service.reboots import make_reboots
 from bootserve.service.saver import Saver, check_not_older, saved_snapshot
 from bootserve.service.segments import Segment, make_segments
 from bootserve.service.shapes import ShapeKeeper
@@ -48,6 +51,7 @@ from bootserve.store.journal import Journal
 from bootserve.store.nbps import NbpStore
 from bootserve.store.once import OnceStore
 from bootserve.store.once_files import OnceFiles
+from bootserve.store.reboots import RebootStore
 
 __all__ = ["Kept", "Parts", "open_kept", "wire"]
 
@@ -68,6 +72,7 @@ class Kept:
     journal: Journal
     once: OnceFiles
     once_history: OnceStore
+    reboots: RebootStore
 
     def close(self) -> None:
         """Close the files; nothing may use them afterwards."""
@@ -92,6 +97,7 @@ def open_kept(settings: Settings) -> Kept:
         journal=journal,
         once=OnceFiles(directory / "boot-once"),
         once_history=OnceStore(database),
+        reboots=RebootStore(database),
     )
 
 
@@ -116,7 +122,8 @@ class Parts:
     calm: Calm
     sightings: Sightings
     heartbeats: HeartbeatKeeper
-    reboots: Wishes = field(default_factory=Wishes)
+    reboots: Wishes
+    rebooting: Reboots
 
 
 def wire(
@@ -140,6 +147,7 @@ def wire(
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
     guards = _guards(settings, kept, log, filler.wake)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
+    wishes = Wishes()
 
     published = Publisher(snapshot, saver, partial(_forget, guards, book, heartbeats), log)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
@@ -166,6 +174,8 @@ def wire(
         calm=calm,
         sightings=sightings,
         heartbeats=heartbeats,
+        reboots=wishes,
+        rebooting=_rebooting(settings, kept, sql, filler, current, wishes, heartbeats, log),
     )
 
 
@@ -192,6 +202,21 @@ def _heartbeats(
     return HeartbeatKeeper(
         HeartbeatBook(), diffs, store, sql, current, recorder.drifted, log, watch
     )
+
+
+def _rebooting(
+    settings: Settings,
+    kept: Kept,
+    sql: DatabaseThread,
+    filler: Filler,
+    current: Current,
+    wishes: Wishes,
+    heartbeats: HeartbeatKeeper,
+    log: Any,
+) -> Reboots:
+    stores = (kept.reboots, kept.boots)
+    agents = AgentRequests(wishes, heartbeats.book)
+    return make_reboots(settings, stores, sql, filler.flush, current, agents, log)
 
 
 def _guards(settings: Settings, kept: Kept, log: Any, appended: Callable[[], None]) -> Guards:

@@ -50,6 +50,7 @@ def test_all_the_commands_are_there() -> None:
         *("pin", "unpin", "pins", "rollback", "revisions"),
         *("plan", "apply", "export", "schema site"),
         *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),
+        *("reboot", "reboots", "hooks list", "hooks test"),
     }
 
 

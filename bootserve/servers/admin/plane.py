@@ -16,6 +16,7 @@ from bootserve.servers.boot.guards import Guards
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
+from bootserve.servers.reboots.parts import Reboots
 from bootserve.store.artifacts import ArtifactStore
 from bootserve.store.boots import BootStore
 from bootserve.store.desired import DesiredStore
@@ -50,6 +51,7 @@ class AdminPlane:
     scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
     shapes: ShapeBook
     repeats: Repeats
+    reboots: Reboots
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

@@ -18,6 +18,7 @@ from bootserve.servers.admin import (
     nodes,
     openapi,
     pins,
+    reboots,
 )
 from bootserve.servers.admin.auth import middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
@@ -68,6 +69,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *nbps.routes(plane),
         *boots.routes(plane),
         *declared.routes(plane),
+        *reboots.routes(plane),
     ]
 
 

@@ -1,0 +1,148 @@
+"""Reboots of single nodes, reboots on record, and hooks."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict
+from typing import Any
+
+from bootserve.core.access import Place, place_of_node
+from bootserve.core.reboots import trial_of
+from bootserve.errors import NotFound
+from bootserve.model.desired import DesiredState
+from bootserve.model.hooks import Hook
+from bootserve.model.reboot_record import Reboot, RebootShown
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
+from bootserve.servers.admin.plane import AdminPlane, find_plan
+from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
+from bootserve.servers.admin.schemas_reboots import (
+    HookList,
+    HookOut,
+    HookTestBody,
+    HookTestOut,
+    RebootBody,
+    RebootList,
+    RebootOut,
+    RebootQuery,
+)
+from bootserve.servers.reboots.hooks import call_hook
+
+__all__ = ["routes"]
+
+
+def _out(shown: RebootShown) -> RebootOut:
+    reboot = shown.reboot
+    runs = [asdict(run) for run in shown.runs]
+    return RebootOut.model_validate({**asdict(reboot), "done": reboot.done, "runs": runs})
+
+
+def _hook_out(hook: Hook) -> HookOut:
+    fields = {**asdict(hook), "env": sorted(hook.env), "signed": bool(hook.secret_file)}
+    fields["url"] = re.sub(r"//[^/@]*@", "//…@", hook.url)
+    return HookOut.model_validate(fields)
+
+
+def _of_body(state: DesiredState, call: Call[Any, Any]) -> list[Place]:
+    return [place_of_node(state.nodes.get(call.body.node))]
+
+
+class _Reboots:
+    def __init__(self, plane: AdminPlane) -> None:
+        self._plane = plane
+        self._reboots = plane.reboots
+
+    async def start(self, call: Call[RebootBody, NoQuery]) -> RebootOut:
+        plan = find_plan(self._plane.current.snapshot, call.path["name"])
+        body = call.body
+        started = await self._reboots.desk.start(plan, body.by, call.subject, hooks=body.hooks)
+        return _out(RebootShown(started))
+
+    async def cancel(self, call: Call[Request, NoQuery]) -> RebootOut:
+        reboot = await self._reboots.desk.cancel(call.path["name"], call.subject)
+        return _out(await self._get(reboot))
+
+    async def _get(self, reboot: Reboot) -> RebootShown:
+        return await self._plane.database.run(self._reboots.store.get, reboot.id)
+
+    async def list_all(self, call: Call[Request, RebootQuery]) -> RebootList:
+        query, nodes = call.query, self._plane.current.snapshot.state.nodes
+        if query.node is not None and not call.sees(nodes.get(query.node)):
+            raise NotFound(f"there is no node {query.node}", hint="See 'bootserve node list'.")
+        found = await self._plane.database.run(
+            self._reboots.store.list, node=query.node, rollout=query.rollout, limit=query.limit
+        )
+        seen = [one for one in found if call.sees(nodes.get(one.reboot.node))]
+        return RebootList(reboots=[_out(one) for one in seen])
+
+    async def show(self, call: Call[Request, NoQuery]) -> RebootOut:
+        name = call.path["id"]
+        shown = await self._plane.database.run(self._reboots.store.get, name)
+        if not call.sees(self._plane.current.snapshot.state.nodes.get(shown.reboot.node)):
+            raise NotFound(f"there is no reboot {name}", hint="See 'bootserve reboots'.")
+        return _out(shown)
+
+    async def hooks(self, _call: Call[Request, NoQuery]) -> HookList:
+        return HookList(hooks=[_hook_out(hook) for hook in self._reboots.hooks.hooks])
+
+    async def test(self, call: Call[HookTestBody, NoQuery]) -> HookTestOut:
+        hook = self._reboots.hooks.find(call.path["name"])
+        plan = find_plan(self._plane.current.snapshot, call.body.node)
+        began = time.monotonic()
+        result = await call_hook(hook, trial_of(hook, plan.node, time.time()))
+        return HookTestOut(
+            hook=hook.name,
+            node=plan.node.name,
+            outcome=result.outcome,
+            detail=result.detail,
+            output=result.output,
+            seconds=time.monotonic() - began,
+        )
+
+
+def routes(plane: AdminPlane) -> list[Route]:
+    """Return the routes of reboots and hooks."""
+    reboots = _Reboots(plane)
+    one = "/nodes/{name}/reboot"
+    return [
+        Route(
+            "POST",
+            one,
+            "Reboot a node",
+            reboots.start,
+            RebootOut,
+            RebootBody,
+            status=202,
+            needs=node(OPERATOR),
+        ),
+        Route(
+            "DELETE",
+            one,
+            "Leave its reboot off",
+            reboots.cancel,
+            RebootOut,
+            needs=node(OPERATOR),
+        ),
+        Route(
+            "GET",
+            "/reboots",
+            "List reboots",
+            reboots.list_all,
+            RebootList,
+            query=RebootQuery,
+            needs=anywhere(VIEWER),
+        ),
+        Route(
+            "GET", "/reboots/{id}", "One reboot", reboots.show, RebootOut, needs=anywhere(VIEWER)
+        ),
+        Route("GET", "/hooks", "List hooks", reboots.hooks, HookList, needs=anywhere(VIEWER)),
+        Route(
+            "POST",
+            "/hooks/{name}/test",
+            "Call a hook, to try it",
+            reboots.test,
+            HookTestOut,
+            HookTestBody,
+            needs=places(OPERATOR, _of_body, "the node"),
+        ),
+    ]

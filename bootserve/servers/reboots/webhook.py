@@ -1,0 +1,97 @@
+"""Calls a hook's webhook: one signed POST."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+
+import aiohttp
+
+from bootserve.core.hooks import body_of, signature_of
+from bootserve.model.hooks import Hook, HookCall, HookOutcome
+from bootserve.servers.reboots.result import MAX_OUTPUT, HookResult, tail
+
+__all__ = ["call_webhook"]
+
+MIN_SECRET = 16
+MAX_WAIT = 600.0
+REPEATABLE = frozenset({408, 409, 423, 425, 429})
+"""Client errors (4xx) that may be gone when the same is asked again."""
+
+
+async def call_webhook(hook: Hook, call: HookCall) -> HookResult:
+    """Send ``call`` to the webhook of ``hook`` once and return what became of it; never raises.
+
+    2xx is success. 408, 409, 423, 425, 429, 5xx and a broken connection may be tried again; any
+    other answer, a redirect too, is final.
+    """
+    try:
+        headers, context = await asyncio.to_thread(_prepare, hook, call)
+    except (OSError, ValueError, ssl.SSLError) as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return HookResult(HookOutcome.FAILED, f"{_file(hook, error)}: {words}", final=True)
+    try:
+        timeout = aiohttp.ClientTimeout(total=hook.timeout)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+            session.post(
+                hook.url,
+                data=body_of(call),
+                headers=headers,
+                ssl=context if context is not None else True,
+                allow_redirects=False,
+            ) as response,
+        ):
+            return _judge(response, await _body(response))
+    except TimeoutError:
+        return HookResult(HookOutcome.TIMED_OUT, f"no whole answer within {hook.timeout:g} s")
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return HookResult(HookOutcome.FAILED, str(error) or type(error).__name__)
+
+
+def _prepare(hook: Hook, call: HookCall) -> tuple[dict[str, str], ssl.SSLContext | None]:
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "bootserve",
+        "Idempotency-Key": f'"{call.key}"',
+    }
+    if hook.secret_file:
+        secret = Path(hook.secret_file).read_bytes().strip()
+        if len(secret) < MIN_SECRET:
+            raise ValueError(f"a secret has at least {MIN_SECRET} bytes")
+        headers["Bootserve-Signature"] = signature_of(secret, body_of(call), int(time.time()))
+    context = ssl.create_default_context(cafile=hook.ca_file) if hook.ca_file else None
+    return headers, context
+
+
+def _file(hook: Hook, error: Exception) -> str:
+    named = getattr(error, "filename", None)
+    return str(named or (hook.ca_file if isinstance(error, ssl.SSLError) else hook.secret_file))
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_chunked(MAX_OUTPUT):
+        data += chunk
+        if len(data) > MAX_OUTPUT:
+            break
+    return bytes(data[:MAX_OUTPUT])
+
+
+def _judge(response: aiohttp.ClientResponse, body: bytes) -> HookResult:
+    status = response.status
+    detail, output = f"HTTP status {status}", tail(body)
+    if 200 <= status < 300:
+        return HookResult(HookOutcome.SUCCEEDED, detail, output)
+    if 300 <= status < 400:
+        detail += ", and redirects are not followed: declare the address that it leads to"
+    final = status < 500 and status not in REPEATABLE
+    return HookResult(HookOutcome.FAILED, detail, output, final, _wait(response))
+
+
+def _wait(response: aiohttp.ClientResponse) -> float:
+    """Return what Retry-After asks for in seconds (RFC 9110 section 10.2.3), bounded."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), MAX_WAIT) if text.isascii() and text.isdecimal() else 0.0
