@@ -147,7 +147,6 @@ def wire(
     shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
     guards = _guards(settings, kept, log, filler.wake)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
-    wishes = Wishes()
 
     published = Publisher(snapshot, saver, partial(_forget, guards, book, heartbeats), log)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
@@ -174,7 +173,7 @@ def wire(
         calm=calm,
         sightings=sightings,
         heartbeats=heartbeats,
-        reboots=wishes,
+        reboots=(wishes := Wishes()),
         rebooting=_rebooting(settings, kept, sql, filler, current, wishes, heartbeats, log),
     )
 
