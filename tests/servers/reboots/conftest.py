@@ -77,6 +77,13 @@ class Site:
         words = [line.split() for line in lines]
         return [" ".join([w[0], w[1], *w[3:5]]) for w in words if w[2] == node]
 
+    def called(self, node: str, times: int) -> None:
+        """Wait until hooks were called so often for ``node``."""
+        deadline = time.monotonic() + 120
+        while len(self.calls(node)) < times:
+            assert time.monotonic() < deadline, self.reboots(node)[:1]
+            time.sleep(0.05)
+
     def reboots(self, node: str) -> list[dict[str, Any]]:
         """Return the reboots on record of ``node``, the newest first."""
         found: list[dict[str, Any]] = self.admin.call("GET", "/reboots?limit=500")["reboots"]

@@ -101,7 +101,7 @@ def test_one_that_is_cancelled_is_left_off(site: Site) -> None:
     name, _ = site.node()
     site.says("cordon", f"[ $BOOTSERVE_NODE != {name} ] || exec sleep 600")
     site.admin.call("POST", f"/nodes/{name}/reboot", by="hook")
-    site.until(name, lambda one: len(one["runs"]) == 1)
+    site.called(name, 1)
     cancelled = site.admin.call("DELETE", f"/nodes/{name}/reboot")
     assert cancelled["failure"] == "cancelled by root"
     assert cancelled["runs"][0]["outcome"] == "unknown"
@@ -116,7 +116,7 @@ def test_a_kill_runs_no_hook_again_but_the_one_whose_outcome_is_unknown(site: Si
     hang.touch()
     site.says("drain", f"[ $BOOTSERVE_NODE != {name} ] || [ ! -e {hang} ] || exec sleep 600")
     site.admin.call("POST", f"/nodes/{name}/reboot", by="hook")
-    site.until(name, lambda one: len(one["runs"]) == 2)
+    site.called(name, 2)
     site.server.kill()
     hang.unlink()
     site.server.start()
@@ -135,7 +135,7 @@ def test_a_node_that_is_removed_meanwhile_ends_it(site: Site) -> None:
     go = site.folder / "go"
     site.says("cordon", f"[ $BOOTSERVE_NODE != {name} ] || until [ -e {go} ]; do sleep 0.1; done")
     site.admin.call("POST", f"/nodes/{name}/reboot", by="hook")
-    site.until(name, lambda one: len(one["runs"]) == 1)
+    site.called(name, 1)
     site.admin.call("DELETE", f"/nodes/{name}")
     Path(go).touch()
     assert site.ended(name)["failure"] == f"there is no node {name} any more"
