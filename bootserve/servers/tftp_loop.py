@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import TypeAlias
 
 from bootserve.servers.mmsg import (
     PASSING,
@@ -37,11 +36,9 @@ __all__ = ["TftpLoop"]
 _ACK_LENGTH = 4
 _FEW = 8
 """Datagrams that came alone, one after the other, after which another alone is expected."""
-_SINGLY = 16
+_SINGLY = 64
 """Datagrams that are then taken one by one before it is looked again."""
 
-_Quick: TypeAlias = tuple[ReadTransfer, memoryview]
-"""A transfer and its packets."""
 _ONLY_ACKS = [(_ACK_LENGTH,) * count for count in range(SLOTS + 1)]
 _NO_ACK = -2
 
@@ -59,7 +56,7 @@ class TftpLoop:
         self._inbox = Inbox()
         self._outbox = Outbox(self._fd)
         self._quick: dict[Peer, ReadTransfer] = {}
-        self._quick_by_client: dict[Client, _Quick] = {}
+        self._quick_by_client: dict[Client, ReadTransfer] = {}
         self._alone = 0
         self._other = False
 
@@ -91,7 +88,8 @@ class TftpLoop:
 
     def _receive_singly(self) -> float:
         """Take a few datagrams one by one, answer each at once, and return the time."""
-        receive, clock, quick = self._socket.recvfrom, self._clock, self._quick_by_client
+        receive, send = self._socket.recvfrom, self._socket.sendto
+        clock, quick = self._clock, self._quick_by_client
         self._alone = _FEW - 1  # then it is looked whether more come at a time
         for _ in range(_SINGLY):
             try:
@@ -101,27 +99,20 @@ class TftpLoop:
                     raise
                 return clock()
             now = clock()
-            entry = quick.get(client)
-            if entry is None or len(data) != _ACK_LENGTH:
+            transfer = quick.get(client)
+            if transfer is None or transfer.window.ack != data:
                 return self._give_engine(data, client, now)
-            if entry[0].window.awaited != int.from_bytes(data, "big"):
-                return self._give_engine(data, client, now)
-            self._send_next(entry, client, now)
-            if self._outbox.failed:
+            window = transfer.next_window(now)
+            if window.segment:
+                self._outbox.add_message_run(peer_of(*client), window.message, window.segment)
+                self._outbox.flush()
+                continue
+            try:
+                send(window.run, client)
+            except OSError as error:
+                self._outbox.fail(peer_of(*client), error.errno or 0)
                 break
         return clock()
-
-    def _send_next(self, entry: _Quick, client: Client, now: float) -> None:
-        transfer, packets = entry
-        window = transfer.next_window(now)
-        if window.segment:
-            self._outbox.add_message_run(peer_of(*client), window.message, window.segment)
-            self._outbox.flush()
-            return
-        try:
-            self._socket.sendto(packets[window.start : window.end], client)
-        except OSError as error:
-            self._outbox.fail(peer_of(*client), error.errno or 0)
 
     def tick(self, now: float) -> None:
         """Retransmit what is due, and send what waits."""
@@ -174,7 +165,7 @@ class TftpLoop:
 
     def _sweep(self, now: float) -> None:
         self._send(self._engine.handle_timer(now))
-        ended = [client for client, entry in self._quick_by_client.items() if entry[0].finished]
+        ended = [client for client, one in self._quick_by_client.items() if one.finished]
         for client in ended:
             self._forget(client)
 
@@ -194,11 +185,10 @@ class TftpLoop:
         self._forget(client)
         transfer = self._engine.transfer(client)
         if transfer is not None and transfer.answered and isinstance(transfer.blocks, ReadyBlocks):
-            self._quick[peer_of(*client)] = transfer
-            self._quick_by_client[client] = transfer, memoryview(transfer.blocks.buffer)
+            self._quick[peer_of(*client)] = self._quick_by_client[client] = transfer
 
     def _forget(self, client: Client) -> None:
-        entry = self._quick_by_client.pop(client, None)
-        if entry is not None:
+        transfer = self._quick_by_client.pop(client, None)
+        if transfer is not None:
             del self._quick[peer_of(*client)]
-            self._outbox.hold(entry)
+            self._outbox.hold(transfer.blocks)

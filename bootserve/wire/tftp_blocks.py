@@ -16,33 +16,34 @@ Datagram: TypeAlias = bytes | memoryview
 
 _HEADER = struct.Struct("!HH")
 _DATA = 3
-_ACK = 4 << 16
-_NEVER = -1
-WINDOW_BYTES = 250
+_ACK = 4
+WINDOW_BYTES = 480
 """Memory that one :class:`Window` takes, about."""
 
 
 class Window:
     """The blocks ``first`` to ``last``, which are sent together, and what follows them.
 
-    ``awaited`` is the packet that acknowledges them when more is to come, as a number of four
-    bytes, big end first; -1 when there is none. Then comes ``next``. The packets are the bytes
-    ``start`` to ``end`` of the buffer, and ``message`` is what the server sends those by.
-    ``segment`` is the size in bytes of each packet but the last, 0 when there is one only.
+    ``ack`` is the packet that acknowledges them when more is to come, and ``awaited`` the same as
+    a number, big end first; None and -1 when there is none. Then comes ``next``. ``run`` are the
+    packets, one behind the other, and ``message`` is what the server sends those by. ``segment``
+    is the size in bytes of each packet but the last, 0 when there is one only.
     """
 
-    __slots__ = ("awaited", "end", "first", "last", "message", "next", "segment", "start")
+    __slots__ = ("ack", "awaited", "first", "last", "message", "next", "run", "segment")
 
-    def __init__(self, first: int, last: int, awaited: int, following: Window | None) -> None:
+    def __init__(self, first: int, last: int, following: Window | None) -> None:
         self.first = first
         self.last = last
-        self.awaited = awaited
         self.next = self if following is None else following
-        self.start = self.end = self.segment = 0
+        self.ack = None if following is None else _HEADER.pack(_ACK, last & 0xFFFF)
+        self.awaited = -1 if self.ack is None else int.from_bytes(self.ack, "big")
+        self.run = memoryview(b"")
         self.message = b""
+        self.segment = 0
 
 
-NO_WINDOW = Window(0, 0, _NEVER, None)
+NO_WINDOW = Window(0, 0, None)
 """Stands where no ACK is awaited."""
 
 
@@ -100,10 +101,9 @@ class ReadyBlocks(Blocks):
         following, windows = None, []
         for acked in reversed(range(0, self.count, self._windowsize)):
             last = min(acked + self._windowsize, self.count)
-            awaited = _NEVER if following is None else _ACK | last & 0xFFFF
-            window = following = Window(acked + 1, last, awaited, following)
+            window = following = Window(acked + 1, last, following)
             start, end = acked * self.stride, min(last * self.stride, len(self.buffer))
-            window.start, window.end = start, end
+            window.run = self._packets[start:end]
             window.segment = self.stride if last > window.first else 0
             window.message = message(self.buffer, start, end - start)
             windows.append(window)

@@ -264,14 +264,11 @@ def state_of(transfer: ReadTransfer) -> dict[str, object]:
 
 def take_the_quick_way(transfer: ReadTransfer, block: int, now: float) -> Sequence[Datagram]:
     """Take an ACK as a server does that knows the quick way."""
-    if transfer.window.awaited != int.from_bytes(Ack(block).to_bytes(), "big"):
+    if transfer.window.ack != Ack(block).to_bytes():
         return transfer.acknowledge(block, now)
-    blocks = transfer.blocks
-    assert isinstance(blocks, ReadyBlocks)
     window = transfer.next_window(now)
-    run = blocks.buffer[window.start : window.end]
-    step = window.segment or len(run)
-    return [run[at : at + step] for at in range(0, len(run), step)]
+    step = window.segment or len(window.run)
+    return [window.run[at : at + step] for at in range(0, len(window.run), step)]
 
 
 @given(
