@@ -14,6 +14,7 @@ from bootserve.cli import (
     doctor,
     groups,
     image,
+    imports,
     nbp,
     node,
     pin,
@@ -34,7 +35,7 @@ UNREACHABLE = 3
 HELP = """Network boot service: every node runs exactly its pinned, immutable image generation."""
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused, failed, or a check that did not pass; 2 the command line is"
-    " wrong; 3 the server cannot be reached; 130 interrupted."
+    " wrong (of plan: something would change); 3 the server cannot be reached; 130 interrupted."
 )
 EPILOG = f"""{EXIT_CODES}
 
@@ -75,7 +76,7 @@ def make_app() -> typer.Typer:
     take(_globals, [*CONNECTION, VERSION])
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
-    for part in (node, groups, image, nbp, pin, declare, reboot, server, probe, doctor):
+    for part in (node, groups, image, imports, nbp, pin, declare, reboot, server, probe, doctor):
         part.add_commands(app)
     return app
 

@@ -41,23 +41,34 @@ Entry = tuple[list[str | int], list[str]]
 """Lines, and what they are sorted by."""
 
 
-def write_site(state: DesiredState, *, comment: str = "") -> str:
-    """Return ``state`` as the text of a site file, which ``comment`` (lines of text) begins."""
+def write_site(state: DesiredState, *, comment: str = "", parts: bool = False) -> str:
+    """Return ``state`` as the text of a site file, which ``comment`` (lines of text) begins.
+
+    With ``parts``, sections that would be empty are left out, so that applying the file leaves
+    them as they are; else it says the whole state.
+    """
     lines = [f"# yaml-language-server: $schema={SCHEMA_URL}"]
     lines += [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines += ["format: 1", *_roles(state), *_racks(state), *_loose_nodes(state)]
+    lines.append("format: 1")
+    for section in (_roles(state), _racks(state), _loose_nodes(state), *_all_pins(state)):
+        if not (parts and section[0].endswith("{}")):
+            lines += section
+    return "\n".join(lines) + "\n"
+
+
+def _all_pins(state: DesiredState) -> tuple[list[str], list[str]]:
     pins: dict[Scope, list[str]] = defaultdict(list)
     for key, pin in sorted(state.pins.items(), key=lambda item: _place(item[0].scope)):
         pins[key.scope].append(str(pin.generation))
     nbps: dict[Scope, Fields] = defaultdict(dict)
     for nbp_key, one in sorted(state.nbp_pins.items(), key=lambda item: _place(item[0].scope)):
         nbps[nbp_key.scope][str(nbp_key.arch)] = one.nbp
-    lines += _section(
-        "pins",
-        [f"{scope}: {_flow(sorted(v)) if len(v) > 1 else v[0]}" for scope, v in pins.items()],
-    )
-    lines += _section("nbp_pins", [f"{scope}: {_flow(v)}" for scope, v in nbps.items()])
-    return "\n".join(lines) + "\n"
+    found = [
+        f"{scope}: {_flow(sorted(many)) if len(many) > 1 else many[0]}"
+        for scope, many in pins.items()
+    ]
+    programs = [f"{scope}: {_flow(names)}" for scope, names in nbps.items()]
+    return _section("pins", found), _section("nbp_pins", programs)
 
 
 def _place(scope: Scope) -> tuple[int, list[str | int]]:
