@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,13 @@ from bootserve.cli.planfile import PlanFile, dumped, read_plan, read_text, write
 from bootserve.cli.session import Session, confirm
 from bootserve.core.site.changes import changes_between, changes_from_document
 from bootserve.core.site.loading import load_site
+from bootserve.core.site.reservations import (
+    parse_subnet,
+    reservations_of,
+    to_dnsmasq,
+    to_isc,
+    to_kea,
+)
 from bootserve.core.site.schema import json_schema
 from bootserve.core.site.wording import listed
 from bootserve.core.site.writing import write_site
@@ -73,6 +81,8 @@ def add_commands(app: typer.Typer) -> None:
         app,
         "export",
         "bootserve export -o site.yaml",
+        "bootserve export dnsmasq -o /etc/dnsmasq.d/nodes.conf",
+        "bootserve export kea --subnet 10.1.0.0/16 -o reservations.json",
         panel=PANEL,
     )(export)
     schemas = group(app, "schema", "JSON Schemas, for editors.", PANEL)
@@ -237,11 +247,56 @@ def schema(session: Session, *, output: OutputOption = None) -> None:
         write_text(output, json_schema())
 
 
-def export(session: Session, *, output: OutputOption = None) -> None:
-    """Print the current state as a site file; applying it changes nothing."""
+class ExportFormat(StrEnum):
+    """What the state is written as."""
+
+    SITE = "site"
+    KEA = "kea"
+    DNSMASQ = "dnsmasq"
+    ISC = "isc"
+
+
+def export(
+    session: Session,
+    kind: Annotated[
+        ExportFormat,
+        typer.Argument(
+            metavar="FORMAT",
+            help="site, the whole state; kea, dnsmasq, isc: host reservations for a DHCP server.",
+        ),
+    ] = ExportFormat.SITE,
+    *,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subnet",
+            metavar="CIDR",
+            help="For kea: put the reservations of this subnet into it; repeat it.",
+        ),
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Print the current state as a site file; applying it changes nothing.
+
+    With kea, dnsmasq or isc, print host reservations for that DHCP server, to include in its
+    configuration. An address is the label 'address' of a node, for its second NIC 'address-2'.
+    """
+    if subnet and kind is not ExportFormat.KEA:
+        raise typer.BadParameter("it goes with kea only", param_hint="--subnet")
+    subnets = [parse_subnet(text) for text in subnet or ()]
     base, state = state_of(session)
-    text = write_site(state, comment=f"Revision {base}.")
-    if output is None:
-        session.out.raw(text)
-    else:
+    match kind:
+        case ExportFormat.SITE:
+            text = write_site(state, comment=f"Revision {base}.")
+        case ExportFormat.KEA:
+            text = to_kea(reservations_of(state), subnets)
+        case ExportFormat.DNSMASQ:
+            text = f"# bootserve, revision {base}\n" + to_dnsmasq(reservations_of(state))
+        case ExportFormat.ISC:
+            text = f"# bootserve, revision {base}\n" + to_isc(reservations_of(state))
+    if output is not None:
         write_text(output, text)
+    elif session.out.is_json:
+        session.out.json({"revision": base, "format": kind, "text": text})
+    else:
+        session.out.raw(text)

@@ -246,3 +246,34 @@ def test_a_plan_or_a_file(cli: Cli, file: Path) -> None:
     assert "give a saved plan, or a site file" in cli("apply", code=2).err
     assert "give a saved plan, or a site file" in cli("apply", file, "-f", file, code=2).err
     assert "a site file is applied with -f" in " ".join(cli("apply", file, code=1).err.split())
+
+
+def test_the_addresses_are_exported_for_a_dhcp_server(cli: Cli, file: Path, tmp_path: Path) -> None:
+    lines = cli("export", "dnsmasq").out.splitlines()
+    assert lines[0] == f"# bootserve, revision {revision(cli)}"
+    assert "dhcp-host=3c:ec:ef:00:00:10,10.12.0.26,r12n16" in lines
+    dhcp = json.loads(cli("export", "kea", "--subnet", "10.12.0.0/24").out)["Dhcp4"]
+    assert len(dhcp["subnet4"][0]["reservations"]) == 16
+    target = tmp_path / "hosts.conf"
+    cli("export", "isc", "-o", target)
+    assert "fixed-address 10.12.0.11;" in target.read_text()
+    assert "goes with kea only" in cli("export", "isc", "--subnet", "10.0.0.0/8", code=2).err
+    cli("node", "set", "r12n01", "--label", "address=nowhere")
+    assert "label address is 'nowhere'" in cli("export", "kea", code=1).err
+
+
+def test_an_import_is_a_file_to_look_at_and_plan(cli: Cli, file: Path, tmp_path: Path) -> None:
+    ethers, site = tmp_path / "ethers", tmp_path / "imported.yaml"
+    ethers.write_text("3c:ec:ef:00:09:01 new1\n3c:ec:ef:00:09:02 new2\nnothing\n")
+    before = revision(cli)
+    said = cli("import", "ethers", ethers, "--rack", "r9", "--role", "compute", "-o", site)
+    assert said.err.splitlines()[0] == f"{ethers}:3: this is no MAC address and host: left out"
+    assert "defaults: {role: compute}" in site.read_text()
+    assert revision(cli) == before
+    lines = cli("plan", "-f", site, code=2).out.splitlines()
+    assert lines[1:3] == ["+ 2 nodes: new[1-2]", "- 18 nodes: r12n[01-16], r12s1, spare"]
+    told = cli.json("import", "ethers", ethers)
+    assert told["nodes"]["new1"] == {"macs": ["3c:ec:ef:00:09:01"]}
+    assert told["notes"] == [f"{ethers}:3: this is no MAC address and host: left out"]
+    ethers.write_text("# nobody\n")
+    assert "no node was found" in cli("import", "ethers", ethers, code=1).err

@@ -49,6 +49,7 @@ def test_all_the_commands_are_there() -> None:
         *(f"nbp {one}" for one in ("add", "list", "rm", "pin", "unpin")),
         *("pin", "unpin", "pins", "rollback", "revisions"),
         *("plan", "apply", "export", "schema site"),
+        *(f"import {one}" for one in ("ethers", "dnsmasq", "netbox", "warewulf")),
         *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),
         *("reboot", "reboots", "hooks list", "hooks test"),
     }
