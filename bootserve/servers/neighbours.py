@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
 from bootserve.model.names import Mac
 
-__all__ = ["neighbour_mac"]
+__all__ = ["Neighbours"]
 
 NLMSG_ERROR = 2
 RTM_GETNEIGH = 30
@@ -21,29 +22,65 @@ NUD_UNUSABLE = 0x01 | 0x20
 _HEADER = struct.Struct("=IHHII")
 _NDMSG = struct.Struct("=BBHiHBB")
 _ATTRIBUTE = struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
 
 
-def neighbour_mac(interface: str, address: str) -> Mac | None:
-    """Return the MAC of ``address`` on ``interface``, or None when the kernel knows none.
+class Neighbours:
+    """The neighbour table of one interface, which need not be there yet or may be made anew."""
 
-    One netlink RTM_GETNEIGH (rtnetlink(7), kernel 5.0 and later), some 15 µs. None is also the
-    answer for an address behind a router, whose packets carry the router's MAC.
-    """
-    try:
-        index = socket.if_nametoindex(interface)
-    except OSError:
-        return None
-    target = _ATTRIBUTE.pack(8, NDA_DST) + socket.inet_aton(address)
-    body = _NDMSG.pack(socket.AF_INET, 0, 0, index, 0, 0, 0) + target
-    message = _HEADER.pack(_HEADER.size + len(body), RTM_GETNEIGH, NLM_F_REQUEST, 1, 0) + body
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
-        netlink.settimeout(0.2)
-        netlink.send(message)
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._index = 0
+        self._sequence = 0
+        self._netlink: socket.socket | None = None
+
+    def mac(self, address: str) -> Mac | None:
+        """Return the MAC of the IPv4 ``address``, or None when the kernel knows none.
+
+        One netlink RTM_GETNEIGH (rtnetlink(7), kernel 5.0 and later) over a socket that is kept:
+        in a boot storm this is asked for every script. None is also the answer for an address
+        behind a router, whose packets carry the router's MAC.
+        """
         try:
-            reply = netlink.recv(4096)
+            reply = self._ask(address)
+            if _error(reply) == -errno.ENODEV:
+                self._index = 0  # the interface was made anew, and has another index
+                reply = self._ask(address)
         except OSError:
+            self.close()
             return None
-    return _parse(reply)
+        return _parse(reply)
+
+    def _ask(self, address: str) -> bytes:
+        netlink = self._netlink = self._netlink or _open()
+        self._index = self._index or socket.if_nametoindex(self._interface)
+        self._sequence = self._sequence + 1 & 0xFFFFFFFF
+        target = _ATTRIBUTE.pack(8, NDA_DST) + socket.inet_aton(address)
+        body = _NDMSG.pack(socket.AF_INET, 0, 0, self._index, 0, 0, 0) + target
+        length = _HEADER.size + len(body)
+        netlink.send(_HEADER.pack(length, RTM_GETNEIGH, NLM_F_REQUEST, self._sequence, 0) + body)
+        while True:  # the answer is there when send returns
+            reply = netlink.recv(4096)
+            if _HEADER.unpack_from(reply)[3] == self._sequence:
+                return reply
+
+    def close(self) -> None:
+        """Close the socket; the next question opens another."""
+        if self._netlink is not None:
+            self._netlink.close()
+        self._netlink, self._index = None, 0
+
+
+def _open() -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    netlink.setblocking(False)
+    return netlink
+
+
+def _error(reply: bytes) -> int:
+    """Return the negative errno that ``reply`` carries; 0 for an answer."""
+    _, kind, _, _, _ = _HEADER.unpack_from(reply)
+    return int(_ERROR.unpack_from(reply, _HEADER.size)[0]) if kind == NLMSG_ERROR else 0
 
 
 def _parse(reply: bytes) -> Mac | None:

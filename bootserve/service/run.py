@@ -25,7 +25,7 @@ from bootserve.servers.admin.server import make_app as make_admin_app
 from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
-from bootserve.servers.neighbours import neighbour_mac
+from bootserve.servers.neighbours import Neighbours
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import Output, make_logger, make_script_log
@@ -262,7 +262,9 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         *heartbeats.routes(heartbeat_desk),
     ]
     for segment in parts.segments:
-        desk = _script_desk(parts, segment)
+        neighbours = Neighbours(segment.interface)
+        stack.callback(neighbours.close)
+        desk = _script_desk(parts, segment, neighbours)
         unasked = Unasked()
         app = make_boot_app([*scripts.routes(desk), *shared], parts.calm, unasked.asked)
         runner = await _runner(app, parts.calm, stack, idle_seconds=IDLE_SECONDS)
@@ -302,7 +304,7 @@ def _report_desks(
     return report_desk, heartbeat_desk
 
 
-def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
+def _script_desk(parts: Parts, segment: Segment, neighbours: Neighbours) -> scripts.ScriptDesk:
     return scripts.ScriptDesk(
         parts.current,
         parts.recorder,
@@ -310,7 +312,7 @@ def _script_desk(parts: Parts, segment: Segment) -> scripts.ScriptDesk:
         http_base=segment.http_base,
         unknown=parts.settings.unknown,
         network=segment.network,
-        neighbour=partial(neighbour_mac, segment.interface),
+        neighbour=neighbours.mac,
     )
 
 
