@@ -50,8 +50,16 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=1, le=65535, description="boot plane HTTP, TCP")
     tftp_port: int = Field(default=69, ge=1, le=65535, description="TFTP, UDP")
     admin_port: int = Field(
-        default=8081, ge=0, le=65535, description="admin API on 127.0.0.1, TCP; 0 turns it off"
+        default=8081, ge=0, le=65535, description="admin API, TCP; 0 turns it off"
     )
+    admin_address: str = Field(
+        default="127.0.0.1",
+        description="IPv4 address of the admin API; one that is not loopback needs TLS",
+    )
+    admin_tls_cert: Path | None = Field(
+        default=None, description="certificate of the admin API (PEM), with its chain"
+    )
+    admin_tls_key: Path | None = Field(default=None, description="the certificate's key (PEM)")
     user: str = Field(
         default="",
         description="whom to become once the ports are bound, when started as root "
@@ -166,6 +174,11 @@ class Settings(BaseSettings):
         """Return each interface with the address to advertise there, None for its first."""
         return _assign(self.address, self.interface)
 
+    @field_validator("admin_address")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        return str(_address(value))
+
     @field_validator("nbp_bios", "nbp_x64", "nbp_arm64")
     @classmethod
     def _plain_file_name(cls, value: str) -> str:
@@ -189,6 +202,8 @@ class Settings(BaseSettings):
         "quirks_file",
         "redfish_credentials",
         "redfish_ca_file",
+        "admin_tls_cert",
+        "admin_tls_key",
     )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:

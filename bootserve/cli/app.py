@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from bootserve import __version__
 from bootserve.cli import (
+    access,
     declare,
     doctor,
     groups,
@@ -76,7 +77,8 @@ def make_app() -> typer.Typer:
     take(_globals, [*CONNECTION, VERSION])
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
-    for part in (node, groups, image, imports, nbp, pin, declare, reboot, server, probe, doctor):
+    parts = (node, groups, image, imports, nbp, pin, declare, reboot)
+    for part in (*parts, access, server, probe, doctor):
         part.add_commands(app)
     return app
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,11 +32,15 @@ ANSWER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the admin API is: a Unix socket, or with ``url`` a TCP address and its token."""
+    """Where the admin API is: a Unix socket, or with ``url`` a TCP address, and the token.
+
+    ``ca_file`` is trusted in place of the system's certificate authorities.
+    """
 
     socket: Path
     url: str = ""
     token: str = ""
+    ca_file: Path | None = None
 
     def __str__(self) -> str:
         return self.url or str(self.socket)
@@ -91,7 +96,7 @@ class Api:
         end = self._endpoint
         headers = {"Authorization": f"Bearer {end.token}"} if end.token else {}
         self._session = aiohttp.ClientSession(
-            connector=None if end.url else aiohttp.UnixConnector(path=str(end.socket)),
+            connector=_connector(end),
             headers=headers,
             auto_decompress=False,
         )
@@ -206,6 +211,8 @@ class Api:
             raise InvalidInput(
                 f"{base!r} is not a URL", hint="Write it as http://127.0.0.1:8081."
             ) from None
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+            raise self._untrusted(error) from None
         except aiohttp.ClientConnectorError as error:
             raise self._unreachable(error.os_error) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -230,6 +237,14 @@ class Api:
             hint="Check --url, and that server and command line are the same version.",
         )
 
+    def _untrusted(self, error: Exception) -> Unreachable:
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+        said = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause
+        return Unreachable(
+            f"the TLS of {self._endpoint} is not trusted: {said}",
+            hint="Name the CA of its certificate with --ca-file, and the server as it is named.",
+        )
+
     def _broken(self, error: Exception) -> Unreachable:
         waited = isinstance(error, TimeoutError)
         return Unreachable(
@@ -247,6 +262,20 @@ class Api:
             )
         message, hint = _socket_trouble(end.socket, error)
         return Unreachable(message, hint=hint)
+
+
+def _connector(end: Endpoint) -> aiohttp.BaseConnector | None:
+    """Return how to connect; raises InvalidInput for a CA file that is none."""
+    if not end.url:
+        return aiohttp.UnixConnector(path=str(end.socket))
+    if end.ca_file is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(end.ca_file))
+    except (OSError, ssl.SSLError) as error:
+        why = error.strerror if not isinstance(error, ssl.SSLError) else "it holds no certificate"
+        raise InvalidInput(f"cannot use the CA file {end.ca_file}: {why}") from None
+    return aiohttp.TCPConnector(ssl=context)
 
 
 def _words(error: OSError) -> str:

@@ -36,9 +36,13 @@ def parameter(name: str, annotation: Any, option: Any, default: Any = None) -> P
     )
 
 
-def _connection(name: str, annotation: Any, help: str, metavar: str) -> Parameter:
+def _connection(name: str, annotation: Any, help: str, metavar: str, *others: str) -> Parameter:
     option = typer.Option(
-        f"--{name.replace('_', '-')}", help=help, metavar=metavar, rich_help_panel="Connection"
+        *others,
+        f"--{name.replace('_', '-')}",
+        help=help,
+        metavar=metavar,
+        rich_help_panel="Connection",
     )
     return parameter(name, annotation, option)
 
@@ -51,11 +55,26 @@ CONNECTION = (
         " same. Default: /var/lib/bootserve.",
         "DIR",
     ),
-    _connection("url", str | None, "Reach the admin API over TCP: http://127.0.0.1:8081.", "URL"),
+    _connection(
+        "url",
+        str | None,
+        "Reach the admin API over TCP: https://boot.example:8081, or http:// on loopback;"
+        " BOOTSERVE_SERVER says the same.",
+        "URL",
+        "--server",
+    ),
     _connection(
         "token_file",
         Path | None,
-        "The admin token for --url. Default: admin.token in the state directory.",
+        "The token for --server; BOOTSERVE_TOKEN holds one itself. Default: what 'bootserve login'"
+        " got, or admin.token in the state directory.",
+        "FILE",
+    ),
+    _connection(
+        "ca_file",
+        Path | None,
+        "Trust this CA (PEM) for --server, in place of the system's; BOOTSERVE_CA_FILE says the"
+        " same.",
         "FILE",
     ),
     _connection(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import typer
 
 from bootserve.cli.client import Api, Endpoint, Reply
 from bootserve.cli.output import Output
+from bootserve.cli.saved import saved_token
 from bootserve.errors import InvalidInput
 from bootserve.servers.admin.routing import Answer
 from bootserve.settings import load_settings
 
-__all__ = ["Connection", "Session", "confirm"]
+__all__ = ["Connection", "Session", "check_url", "confirm"]
 
 A = TypeVar("A", bound=Answer)
 T = TypeVar("T")
@@ -31,6 +35,7 @@ class Connection:
     state_dir: Path | None = None
     url: str | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
     config: Path | None = None
 
     @classmethod
@@ -48,22 +53,68 @@ class Connection:
     def endpoint(self) -> Endpoint:
         """Return where the admin API is; raises InvalidInput for bad settings or token file."""
         settings, _ = load_settings({"state_dir": self.state_dir}, self.config)
-        socket = settings.state_dir / "admin.sock"
-        if self.url is None and self.token_file is None:
-            return Endpoint(socket)
-        url = self.url or f"http://127.0.0.1:{settings.admin_port}"
-        if not url.startswith(("http://", "https://")):
-            raise InvalidInput(f"{url!r} is not a URL", hint="Write it as http://127.0.0.1:8081.")
-        return Endpoint(socket, url, _token(self.token_file or settings.state_dir / "admin.token"))
+        socket, url = settings.state_dir / "admin.sock", self._url()
+        if url is None and self.token_file is None:
+            return Endpoint(socket, token=_plain(os.environ.get("BOOTSERVE_TOKEN", "")))
+        url = check_url(url or f"http://127.0.0.1:{settings.admin_port}")
+        return Endpoint(socket, url, self._token(url, settings.state_dir), self._ca_file())
+
+    def open_endpoint(self) -> Endpoint:
+        """Return where the admin API is, without a token: for asking how to get one."""
+        settings, _ = load_settings({"state_dir": self.state_dir}, self.config)
+        url = self._url()
+        checked = "" if url is None else check_url(url)
+        return Endpoint(settings.state_dir / "admin.sock", checked, "", self._ca_file())
+
+    def _url(self) -> str | None:
+        return self.url or os.environ.get("BOOTSERVE_SERVER") or None
+
+    def _ca_file(self) -> Path | None:
+        named = os.environ.get("BOOTSERVE_CA_FILE")
+        return self.ca_file or (Path(named) if named else None)
+
+    def _token(self, url: str, state_dir: Path) -> str:
+        if self.token_file is not None:
+            return _read_token(self.token_file)
+        named = _plain(os.environ.get("BOOTSERVE_TOKEN", ""))
+        return named or saved_token(url) or _read_token(state_dir / "admin.token")
 
 
-def _token(file: Path) -> str:
+def check_url(url: str) -> str:
+    """Return ``url``, of a server that a token may be sent to; raises InvalidInput.
+
+    That is over TLS, or to this machine itself.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInput(f"{url!r} is not a URL", hint="Write it as https://boot.example:8081.")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise InvalidInput(
+            f"{url} would send the token in clear over the network", hint="Use https://."
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _plain(token: str) -> str:
+    if not token.isascii() or not token.isprintable():
+        raise InvalidInput("BOOTSERVE_TOKEN holds no token")
+    return token.strip()
+
+
+def _read_token(file: Path) -> str:
     try:
         token = file.read_text().strip()
     except OSError as error:
         raise InvalidInput(
             f"cannot read the admin token in {file}: {error.strerror}",
-            hint="The server keeps it in STATE_DIR/admin.token; name a copy with --token-file.",
+            hint="Name a file with --token-file, set BOOTSERVE_TOKEN, or use 'bootserve login'.",
         ) from None
     except UnicodeDecodeError:
         token = ""
@@ -76,12 +127,12 @@ class Session:
     """One command's run."""
 
     def __init__(self, connection: Connection, *, json: bool = False) -> None:
-        self._connection = connection
+        self.connection = connection
         self.out = Output(json=json)
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        return self._connection.endpoint()
+        return self.connection.endpoint()
 
     def run(self, work: Callable[[Api], Awaitable[T]]) -> T:
         """Run ``work`` with a connection to the server and return what it returns."""

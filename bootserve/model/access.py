@@ -9,7 +9,16 @@ from enum import StrEnum
 from bootserve.errors import InvalidInput
 from bootserve.model.desired import Scope, ScopeKind
 
-__all__ = ["ANONYMOUS", "AccessRole", "Binding", "Subject", "parse_access_scope"]
+__all__ = [
+    "ANONYMOUS",
+    "AccessRole",
+    "Binding",
+    "Grant",
+    "Subject",
+    "Token",
+    "check_grantee",
+    "parse_access_scope",
+]
 
 
 class AccessRole(StrEnum):
@@ -63,3 +72,45 @@ def parse_access_scope(text: str) -> Scope:
             f"access cannot be bound to {scope}", hint="Write site, rack/NAME or role/NAME."
         )
     return scope
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is kept: never the token itself. Times are seconds since the epoch."""
+
+    name: str
+    hash: str
+    created_at: float
+    created_by: str
+    expires_at: float | None = None
+    used_at: float | None = None
+    revoked_at: float | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A binding of ``subject``, who gave it and when (seconds since the epoch)."""
+
+    subject: str
+    binding: Binding
+    granted_at: float
+    granted_by: str
+
+
+def check_grantee(text: str) -> str:
+    """Return what bindings can be granted to: ``uid:N``, ``token:NAME`` or ``user:NAME``.
+
+    Raises InvalidInput for anything else.
+    """
+    kind, colon, name = text.partition(":")
+    good = {
+        "uid": name.isascii() and name.isdigit() and len(name) <= 10,
+        "token": bool(name) and name.isprintable() and len(name) <= 63,
+        "user": bool(name) and name.isprintable() and len(name) <= 200,
+    }
+    if not (colon and good.get(kind)):
+        raise InvalidInput(
+            f"{text[:80]!r} is no subject", hint="Write uid:1000, token:NAME or user:NAME."
+        )
+    return text

@@ -35,7 +35,7 @@ class SegmentPorts:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """All sockets: each interface's, and the admin plane's on 127.0.0.1 unless it is turned off."""
+    """All sockets: each interface's, and the admin plane's on TCP unless it is turned off."""
 
     segments: Mapping[str, SegmentPorts]
     admin: socket.socket | None
@@ -50,7 +50,7 @@ def bind_ports(settings: Settings, networks: Mapping[str, IPv4Interface]) -> Por
     """Bind what ``settings`` name on each of ``networks``; raises Unavailable, with none bound."""
     with contextlib.ExitStack() as undo:
         port = settings.admin_port
-        admin = undo.enter_context(_tcp_socket("127.0.0.1", port, "")) if port else None
+        admin = undo.enter_context(_tcp_socket(settings.admin_address, port, "")) if port else None
         segments = {
             interface: _bind_segment(settings, interface, network, undo)
             for interface, network in networks.items()

@@ -18,14 +18,14 @@ from aiohttp import web
 
 from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError
-from bootserve.servers.admin.auth import read_or_make_token
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.repeats import Repeats
-from bootserve.servers.admin.server import make_app as make_admin_app
+from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
 from bootserve.servers.neighbours import Neighbours
+from bootserve.service.admin import keep_uses, listen, make_admin_app
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import Output, make_logger, make_script_log
@@ -36,6 +36,7 @@ from bootserve.service.recall import Recall, recent_boots, remember_loops
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
+from bootserve.service.tls import Tls, check_admin_address, open_tls
 from bootserve.service.weblog import make_web_logger
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
@@ -64,6 +65,7 @@ def serve(settings: Settings) -> int:
     log = make_logger(settings.log_format, output)
     _allow_many_files()
     try:
+        check_admin_address(settings)
         networks = find_networks(settings)
         identity = find_identity(settings.user, settings.state_dir)
         prepare_state_dir(settings.state_dir, identity)
@@ -99,9 +101,10 @@ async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> 
         parts = await asyncio.to_thread(wire, settings, ports, kept, log, log_scripts)
         stack.callback(parts.sql.close)
         stack.callback(parts.calm.flush)
-        reload = partial(_reload, parts, log)
+        tls = open_tls(settings)
+        reload = partial(_reload, parts, tls, log)
         loop.add_signal_handler(signal.SIGHUP, _reload_on_signal, reload, log)
-        await _start(parts, kept, ports, reload, log, stack)
+        await _start(parts, kept, ports, tls, reload, log, stack)
         gc.collect()
         gc.freeze()  # what was loaded at start stays: collections need not walk it
         snapshot = parts.current.snapshot
@@ -120,10 +123,12 @@ async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> 
     return 0
 
 
-def _reload(parts: Parts, log: Any) -> None:
-    """Read templates and quirks again; raises InvalidInput, and the old ones stay."""
+def _reload(parts: Parts, tls: Tls | None, log: Any) -> None:
+    """Read templates, quirks and certificate again; raises InvalidInput, and the old ones stay."""
     scripts = load_scripts(parts.settings.templates_dir)
     quirks = load_quirks(parts.settings, parts.nbps)
+    if tls is not None:
+        tls.reload()
     parts.current.scripts, parts.shapes.book.quirks = scripts, quirks
     log.info("reloaded")
 
@@ -139,6 +144,7 @@ async def _start(
     parts: Parts,
     kept: Kept,
     ports: Ports,
+    tls: Tls | None,
     reload: Callable[[], None],
     log: Any,
     stack: AsyncExitStack,
@@ -160,7 +166,7 @@ async def _start(
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     stack.push_async_callback(parts.rebooting.stop)
     _background(stack, parts.rebooting.run())
-    await _start_admin(parts, kept, ports, scrubber, reload, stack)
+    await _start_admin(parts, kept, ports, tls, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:
         await segment.tftp.start()
@@ -172,6 +178,7 @@ async def _start(
 
 async def _recall(parts: Parts, kept: Kept) -> Sequence[ActiveBoot]:
     """Carry what the last run left in the journal, and remember and return the boots under way."""
+    await parts.access.load()
     await parts.filler.flush()
     known = await parts.sql.run(
         recent_boots,
@@ -214,6 +221,7 @@ async def _start_admin(
     parts: Parts,
     kept: Kept,
     ports: Ports,
+    tls: Tls | None,
     scrubber: Scrubber,
     reload: Callable[[], None],
     stack: AsyncExitStack,
@@ -239,18 +247,13 @@ async def _start_admin(
         shapes=parts.shapes.book,
         repeats=Repeats(KeptAnswers(kept.database), parts.sql),
         reboots=parts.rebooting,
+        access=parts.access,
+        login=LoginOut(issuer="", client_id="", scope=""),
     )
-    token = await asyncio.to_thread(read_or_make_token, settings.state_dir / "admin.token")
-    hosts = frozenset(f"{name}:{settings.admin_port}" for name in ("127.0.0.1", "localhost"))
-    app = make_admin_app(plane, reporter.registry(), token, hosts)
+    app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls, None)
     runner = await _runner(app, parts.calm, stack)
-    path = settings.state_dir / "admin.sock"
-    path.unlink(missing_ok=True)
-    await web.UnixSite(runner, path).start()
-    path.chmod(0o660)
-    stack.callback(partial(path.unlink, missing_ok=True))
-    if ports.admin:
-        await web.SockSite(runner, ports.admin, backlog=1024).start()
+    _background(stack, keep_uses(parts.access))
+    await listen(settings, ports, runner, tls, stack.callback)
 
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:

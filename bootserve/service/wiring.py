@@ -19,6 +19,7 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.core.timeline import Timeline
 from bootserve.errors import StorageFull, Unavailable
+from bootserve.servers.admin.accessbook import AccessBook
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import LogScripts, Recorder
@@ -41,6 +42,7 @@ from bootserve.service.segments import Segment, make_segments
 from bootserve.service.shapes import ShapeKeeper
 from bootserve.service.sightings import Sightings
 from bootserve.settings import Settings
+from bootserve.store.access import AccessStore
 from bootserve.store.artifacts import DirectoryStore
 from bootserve.store.boots import BootStore
 from bootserve.store.database import Database, sqlite_url
@@ -124,6 +126,7 @@ class Parts:
     heartbeats: HeartbeatKeeper
     reboots: Wishes
     rebooting: Reboots
+    access: AccessBook
 
 
 def wire(
@@ -175,6 +178,7 @@ def wire(
         heartbeats=heartbeats,
         reboots=(wishes := Wishes()),
         rebooting=_rebooting(settings, kept, sql, filler, current, wishes, heartbeats, log),
+        access=AccessBook(AccessStore(kept.database), sql),
     )
 
 

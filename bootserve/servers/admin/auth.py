@@ -1,4 +1,4 @@
-"""Who is asking: the peer's uid on the Unix socket, a bearer token on TCP."""
+"""Who is asking: a bearer token, or on the Unix socket the peer's uid."""
 
 from __future__ import annotations
 
@@ -8,20 +8,46 @@ import pwd
 import secrets
 import socket
 import struct
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from bootserve.core.logins import LoginLimits
 from bootserve.errors import BootserveError, Refused, Unauthorized
-from bootserve.model.access import ANONYMOUS, AccessRole, Binding, Subject
-from bootserve.model.desired import Scope, ScopeKind
-from bootserve.servers.admin.routing import SUBJECT, problem
+from bootserve.model.access import ANONYMOUS, Subject
+from bootserve.servers.admin.accessbook import EVERYTHING, AccessBook, token_name
+from bootserve.servers.admin.routing import PREFIX, SUBJECT, problem
 
-__all__ = ["middleware", "read_or_make_token"]
+__all__ = ["Gate", "LoginFailed", "TooManyFailures", "Users", "middleware", "read_or_make_token"]
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-EVERYTHING = (Binding(AccessRole.ADMIN, Scope(ScopeKind.SITE)),)
+OPEN_PATHS = frozenset({"/healthz", "/readyz", PREFIX + "/login"})
+
+LoginFailed = Callable[[str, str, str], None]
+"""Is told the address, the subject that was claimed and the reason of each failed login."""
+
+
+class TooManyFailures(BootserveError):
+    """Logins from this address have failed too often."""
+
+    http_status = 429
+    kind = "too-many-failures"
+
+
+class Users(Protocol):
+    """Knows the users of an identity provider by the tokens (JWT) that it signs."""
+
+    def takes(self, token: str) -> bool:
+        """Whether ``token`` looks like one of the provider's."""
+
+    def claimed(self, token: str) -> str:
+        """Return the subject that ``token`` claims, unverified, for counting failures."""
+
+    async def subject_of(self, token: str, now: float) -> Subject:
+        """Return the user; raises Unauthorized, and Unavailable without the provider's keys."""
 
 
 def read_or_make_token(path: Path) -> str:
@@ -43,18 +69,120 @@ def read_or_make_token(path: Path) -> str:
     return token
 
 
-def middleware(token: str, hosts: frozenset[str]) -> Middleware:
+class Gate:
+    """Names the subject of each request.
+
+    ``token`` is the admin token of the state directory, ``is_ours`` says whether a Host header is
+    one of this server's names, ``users`` knows the users of an identity provider, if there is one.
+    ``failed`` is told of failed logins, ``refused`` of the address and subject that must wait.
+    """
+
+    def __init__(
+        self,
+        token: str,
+        book: AccessBook,
+        is_ours: Callable[[str], bool],
+        *,
+        users: Users | None = None,
+        failed: LoginFailed | None = None,
+        refused: Callable[[str, str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._token = token.encode()
+        self._book = book
+        self._is_ours = is_ours
+        self._users = users
+        self._failed = failed
+        self._refused = refused
+        self._limits = LoginLimits()
+
+    async def subject(self, request: web.Request) -> Subject:
+        """Return who asks; raises Unauthorized, Refused or TooManyFailures."""
+        connection = request.get_extra_info("socket")
+        peer = None
+        if connection is not None and connection.family == socket.AF_UNIX:
+            peer = _peer_uid(connection)
+        else:
+            self._check_names(request)
+        if request.path in OPEN_PATHS:
+            return ANONYMOUS
+        header = request.headers.get("Authorization", "")
+        if header:
+            address = request.remote or "" if peer is None else f"uid:{peer}"
+            return await self._bearer(header, address)
+        if peer is None:
+            raise Unauthorized(
+                "this needs a token",
+                hint="Send 'Authorization: Bearer' and a token, or use 'bootserve login'.",
+            )
+        return self._local(peer)
+
+    def _check_names(self, request: web.Request) -> None:
+        """Refuse a page in an admin's browser that reaches us by a name of its own (rebinding)."""
+        if not self._is_ours(request.host):
+            raise Refused(f"host {request.host[:80]!r} is not this server's")
+        origin = request.headers.get("Origin")
+        if origin is not None and not self._is_ours(origin.partition("://")[2]):
+            raise Refused("cross-origin requests are refused")
+
+    async def _bearer(self, header: str, address: str) -> Subject:
+        scheme, _, rest = header.partition(" ")
+        given, now = rest.strip(), time.monotonic()
+        claimed = self._claimed(given)
+        wait = self._limits.wait(address, claimed, now)
+        if wait > 0:
+            error = TooManyFailures(
+                f"too many logins failed; try again in {wait:.0f} s",
+                hint="Correct the token before that.",
+            )
+            error.members["retry_after"] = round(wait + 0.5)
+            raise error
+        try:
+            if scheme.lower() != "bearer":
+                raise Unauthorized("only 'Authorization: Bearer' is understood")
+            return await self._verified(given)
+        except Unauthorized as error:
+            if self._failed is not None:
+                self._failed(address, claimed, str(error))
+            if self._limits.failed(address, claimed, now) and self._refused is not None:
+                await self._refused(address, claimed)
+            raise
+
+    def _claimed(self, given: str) -> str:
+        if self._users is not None and self._users.takes(given):
+            return self._users.claimed(given)
+        name = token_name(given)
+        return f"token:{name}" if name else "token"
+
+    async def _verified(self, given: str) -> Subject:
+        if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token):
+            return Subject("token:admin", EVERYTHING, "token:admin")
+        if self._users is not None and self._users.takes(given):
+            return await self._users.subject_of(given, time.time())
+        return self._book.subject_of(given, time.time())
+
+    def _local(self, uid: int) -> Subject:
+        grantee = f"uid:{uid}"
+        if uid in (0, os.getuid()):
+            return Subject(_local_name(uid), EVERYTHING, grantee)
+        bindings = self._book.bindings(grantee)
+        if not bindings:
+            raise Refused(
+                f"uid {uid} may not administer this server",
+                hint=f"An admin can let it: bootserve access grant {grantee} viewer site.",
+            )
+        return Subject(_local_name(uid), bindings, grantee)
+
+
+def middleware(gate: Gate) -> Middleware:
     """Return the middleware that names the subject of each request, or refuses it.
 
-    On TCP the Host must be one of ``hosts`` and an Origin, if any, the same, so that a page in an
-    admin's browser cannot reach the API by a name of its own (DNS rebinding). Errors become
-    problem+json here.
+    Errors become problem+json here.
     """
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            request[SUBJECT] = _subject(request, token, hosts)
+            request[SUBJECT] = await gate.subject(request)
             return await handler(request)
         except BootserveError as error:
             return problem(error)
@@ -62,7 +190,9 @@ def middleware(token: str, hosts: frozenset[str]) -> Middleware:
             return problem(_http_error(404, "not-found", f"there is no {request.path}"))
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            return problem(_http_error(405, "method-not-allowed", f"use {allowed}"))
+            answer = problem(_http_error(405, "method-not-allowed", f"use {allowed}"))
+            answer.headers["Allow"] = allowed
+            return answer
 
     return guard
 
@@ -73,31 +203,10 @@ def _http_error(status: int, kind: str, message: str) -> BootserveError:
     return error
 
 
-def _subject(request: web.Request, token: str, hosts: frozenset[str]) -> Subject:
-    connection = request.get_extra_info("socket")
-    if connection is not None and connection.family == socket.AF_UNIX:
-        return _peer(connection)
-    if request.host not in hosts:
-        raise Refused(f"host {request.host[:80]!r} is not this server's")
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.removeprefix("http://") not in hosts:
-        raise Refused("cross-origin requests are refused")
-    if request.path in OPEN_PATHS:
-        return ANONYMOUS
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme != "Bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
-        raise Unauthorized(
-            "this needs the admin token", hint="Send 'Authorization: Bearer' and the token."
-        )
-    return Subject("token:admin", EVERYTHING)
-
-
-def _peer(connection: socket.socket) -> Subject:
+def _peer_uid(connection: socket.socket) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     _, uid, _ = struct.unpack("3i", credentials)
-    if uid not in (0, os.getuid()):
-        raise Refused(f"uid {uid} may not administer this server")
-    return Subject(_local_name(uid), EVERYTHING, f"uid:{uid}")
+    return int(uid)
 
 
 def _local_name(uid: int) -> str:

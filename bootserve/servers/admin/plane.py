@@ -9,8 +9,10 @@ from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import NotFound
 from bootserve.model.desired import Revision
+from bootserve.servers.admin.accessbook import AccessBook
 from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.schemas import CommitOut, RevisionOut
+from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.committer import Committed, Committer
@@ -52,6 +54,8 @@ class AdminPlane:
     shapes: ShapeBook
     repeats: Repeats
     reboots: Reboots
+    access: AccessBook
+    login: LoginOut
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

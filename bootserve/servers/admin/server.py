@@ -7,7 +7,9 @@ import json
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from bootserve.core.access import SITE_PLACE, require
 from bootserve.servers.admin import (
+    access,
     boots,
     declared,
     discovered,
@@ -20,11 +22,11 @@ from bootserve.servers.admin import (
     pins,
     reboots,
 )
-from bootserve.servers.admin.auth import middleware
+from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
 from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
-from bootserve.servers.admin.routing import PREFIX, Call, NoQuery, Request, Route
+from bootserve.servers.admin.routing import PREFIX, SUBJECT, Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
 
 __all__ = ["all_routes", "make_app"]
@@ -70,20 +72,20 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *boots.routes(plane),
         *declared.routes(plane),
         *reboots.routes(plane),
+        *access.routes(plane),
     ]
 
 
-def make_app(
-    plane: AdminPlane, registry: CollectorRegistry, token: str, hosts: frozenset[str]
-) -> web.Application:
-    """Return the admin plane's application, for the Unix socket and for loopback TCP alike."""
+def make_app(plane: AdminPlane, registry: CollectorRegistry, gate: Gate) -> web.Application:
+    """Return the admin plane's application, for the Unix socket and for TCP alike."""
     operations = all_routes(plane)
     document = json.dumps(openapi.document(operations)).encode()
 
     async def spec(_request: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
 
-    async def metrics(_request: web.Request) -> web.Response:
+    async def metrics(request: web.Request) -> web.Response:
+        require(request[SUBJECT], VIEWER, SITE_PLACE)
         body = generate_latest(registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -95,7 +97,7 @@ def make_app(
         text = "ready\n" if state.ready else "".join(f"{one}\n" for one in state.problems)
         return web.Response(status=200 if state.ready else 503, text=text)
 
-    app = web.Application(middlewares=[middleware(token, hosts)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[middleware(gate)], client_max_size=MAX_BODY)
     install(app, operations, plane.current, plane.committer, plane.repeats)
     app.router.add_get(PREFIX + "/openapi.json", spec)
     app.router.add_get("/metrics", metrics)
