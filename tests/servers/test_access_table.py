@@ -97,6 +97,15 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
     "GET /nodes/{name}/boot-once": ("viewer", nodes("/boot-once")),
     "PUT /nodes/{name}/boot-once": ("operator", nodes("/boot-once", action="local")),
     "DELETE /nodes/{name}/boot-once": ("operator", nodes("/boot-once")),
+    "POST /nodes/{name}/reboot": ("operator", nodes("/reboot", hooks=False)),
+    "DELETE /nodes/{name}/reboot": ("operator", nodes("/reboot")),
+    "GET /reboots": ("viewer", [on("/reboots")]),
+    "GET /reboots/{id}": ("viewer", [on("/reboots/none")]),
+    "GET /hooks": ("viewer", [on("/hooks")]),
+    "POST /hooks/{name}/test": (
+        "operator",
+        [on("/hooks/h/test", N1, node="n1"), on("/hooks/h/test", N2, node="n2")],
+    ),
     "GET /discovered": ("viewer", [on("/discovered")]),
     "POST /discovered/{mac}/adopt": (
         "operator",
