@@ -135,9 +135,8 @@ def wire(
     """Return the parts, joined and not yet started; blocks while state is loaded."""
     nbps = nbp_files(settings)
     saved = settings.state_dir / SNAPSHOT_FILE
-    scripts = load_scripts(settings.templates_dir)
     snapshot, away = _first_snapshot(kept, saved, log)
-    current = Current(snapshot, scripts)
+    current = Current(snapshot, load_scripts(settings.templates_dir))
     saver = Saver(saved, log)
     timeline = Timeline()
     sql = DatabaseThread()
