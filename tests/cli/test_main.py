@@ -52,6 +52,9 @@ def test_all_the_commands_are_there() -> None:
         *(f"import {one}" for one in ("ethers", "dnsmasq", "netbox", "warewulf")),
         *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),
         *("reboot", "reboots", "hooks list", "hooks test"),
+        *(f"token {one}" for one in ("create", "list", "revoke")),
+        *(f"access {one}" for one in ("grant", "revoke", "list")),
+        *("whoami",),
     }
 
 
