@@ -153,7 +153,7 @@ def test_over_tcp_with_the_token(lab: Lab, server: BootServer, tmp_path: Path) -
     assert "ready" in inside("status", *state_dir, "--token-file", str(token))
     token.write_text("0" * 64)
     refused = inside(*url, "--token-file", str(token), "status", code=1)
-    assert "this needs the admin token" in refused
+    assert "this token is not valid" in refused
     token.write_bytes(b"\xff\xfe")
     assert "holds no admin token" in inside(*url, "--token-file", str(token), "status", code=1)
     away = inside(*state_dir, "--url", "http://127.0.0.1:9", "status", code=3)
