@@ -147,7 +147,10 @@ def test_a_wrong_command_line_exits_with_2(words: list[str], tmp_path: Path) -> 
         (["image", "build", "nowhere"], "nowhere holds no image.toml"),
         (["--config", "nowhere.toml", "status"], "cannot read nowhere.toml"),
         (["--url", "ftp://x", "status"], "'ftp://x' is not a URL"),
-        (["--url", "http://127.0.0.1:1", "--token-file", "no", "status"], "cannot read the admin token"),
+        (
+            ["--url", "http://127.0.0.1:1", "--token-file", "no", "status"],
+            "cannot read the admin token",
+        ),
         (["node", "show", "\udcff"], "an argument is not valid UTF-8"),
         (["node", "rm", "n1", "-m", "\udcff"], "an argument is not valid UTF-8"),
         (["rack", "set", "r", "--kernel-args", "\udcff"], "an argument is not valid UTF-8"),
