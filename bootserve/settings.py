@@ -114,6 +114,22 @@ class Settings(BaseSettings):
         gt=0,
         description="of all nodes together; were there more, they would be told to send fewer",
     )
+    rollout_seconds: float = Field(
+        default=5.0, ge=0.05, le=600, description="rollouts are looked at this often"
+    )
+    known_good_tries: int = Field(
+        default=3,
+        ge=1,
+        le=100,
+        description="boots of a generation that came to nothing; then a node in a rollout gets the "
+        "last one that it came up with",
+    )
+    known_good_per_rack: int = Field(
+        default=2, ge=0, description="nodes of a rack on such a generation at once, at most"
+    )
+    known_good_everywhere: bool = Field(
+        default=False, description="that goes for every node, in a rollout or not"
+    )
     drift_diff_paths: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="changed files that nodes may be asked to send, such as /etc/ssh/*,/etc/hosts "

@@ -21,6 +21,7 @@ from bootserve.cli import (
     pin,
     probe,
     reboot,
+    rollout,
     serve,
     server,
 )
@@ -77,7 +78,7 @@ def make_app() -> typer.Typer:
     take(_globals, [*CONNECTION, VERSION])
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
-    parts = (node, groups, image, imports, nbp, pin, declare, reboot)
+    parts = (node, groups, image, imports, nbp, pin, declare, rollout, reboot)
     for part in (*parts, access, server, probe, doctor):
         part.add_commands(app)
     return app

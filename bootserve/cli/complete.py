@@ -14,6 +14,7 @@ from bootserve.servers.admin.routing import Answer
 from bootserve.servers.admin.schemas import NodeList, RackList, RoleList
 from bootserve.servers.admin.schemas_nbp import NbpList
 from bootserve.servers.admin.schemas_reboots import HookList
+from bootserve.servers.admin.schemas_rollout import RolloutList
 from bootserve.servers.admin.schemas_seen import DiscoveredList, GenerationList
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "once_actions",
     "racks",
     "roles",
+    "rollouts",
     "scopes",
 ]
 
@@ -63,6 +65,8 @@ def _names(answers: Iterable[Answer]) -> Iterable[str]:
                 yield from (one.name for one in answer.nbps)
             case HookList():
                 yield from (hook.name for hook in answer.hooks)
+            case RolloutList():
+                yield from (str(one.number) for one in answer.rollouts)
             case DiscoveredList():
                 yield from (machine.mac for machine in answer.machines)
 
@@ -84,6 +88,7 @@ generations = _completer("/generations", GenerationList)
 nbps = _completer("/nbps", NbpList)
 hooks = _completer("/hooks", HookList)
 macs = _completer("/discovered", DiscoveredList)
+rollouts = _completer("/rollouts", RolloutList)
 
 
 def once_actions(context: typer.Context, incomplete: str) -> list[str]:

@@ -39,6 +39,7 @@ class AuditKind(StrEnum):
     SEAL = "seal"
     DRIFT = "drift"
     ONCE = "boot-once"
+    DEGRADED = "degraded"
     GAP = "gap"
     FAILURE = "failure"
 

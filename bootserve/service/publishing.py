@@ -16,15 +16,21 @@ class Publisher:
     """Called with each new snapshot on the event loop, so what it does must be quick.
 
     ``forget`` drops what is kept of nodes and MACs that are not in the snapshot; it is called when
-    some went.
+    some went. ``then`` is told of every one.
     """
 
     def __init__(
-        self, snapshot: Snapshot, saver: Saver, forget: Callable[[Snapshot], None], log: Any
+        self,
+        snapshot: Snapshot,
+        saver: Saver,
+        forget: Callable[[Snapshot], None],
+        log: Any,
+        then: Callable[[Snapshot], None] = lambda _snapshot: None,
     ) -> None:
         self._last = snapshot.fleet
         self._saver = saver
         self._forget = forget
+        self._then = then
         self._log = log
         forget(snapshot)
 
@@ -33,6 +39,7 @@ class Publisher:
         last, self._last = self._last, snapshot.fleet
         if last is not self._last and self._last.lost:
             self._forget(snapshot)
+        self._then(snapshot)
         gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         self._saver.publish(snapshot)
         number = snapshot.revision.number

@@ -33,6 +33,7 @@ from bootserve.service.notify import notify
 from bootserve.service.ports import Ports, bind_ports
 from bootserve.service.privileges import LOCK_FILE, find_identity, prepare_state_dir
 from bootserve.service.recall import Recall, recent_boots, remember_loops
+from bootserve.service.rollouts import make_rollouts, recall_rollouts
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
@@ -99,6 +100,7 @@ async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> 
         log_scripts = make_script_log(settings.log_format, output)
         stack.callback(kept.close)
         parts = await asyncio.to_thread(wire, settings, ports, kept, log, log_scripts)
+        parts.rollouts = make_rollouts(parts, log)
         stack.callback(parts.sql.close)
         stack.callback(parts.calm.flush)
         tls = open_tls(settings)
@@ -162,6 +164,7 @@ async def _start(
     stack.push_async_callback(parts.heartbeats.save)
     _background(stack, parts.shapes.run())
     _background(stack, parts.heartbeats.run())
+    _background(stack, parts.rollouts.run())
     _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     stack.push_async_callback(parts.rebooting.stop)
@@ -189,6 +192,7 @@ async def _recall(parts: Parts, kept: Kept) -> Sequence[ActiveBoot]:
     parts.timeline.restore(known)
     await parts.shapes.recall(kept.boots, parts.sql)
     await parts.heartbeats.recall()
+    await recall_rollouts(parts, known)
     return known
 
 
@@ -249,6 +253,7 @@ async def _start_admin(
         reboots=parts.rebooting,
         access=parts.access,
         login=LoginOut(issuer="", client_id="", scope=""),
+        rollouts=parts.rollouts,
     )
     app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls, None)
     runner = await _runner(app, parts.calm, stack)
@@ -286,7 +291,7 @@ def _report_desks(
     parts: Parts, recall: Recall
 ) -> tuple[reports.ReportDesk, heartbeats.HeartbeatDesk]:
     settings, book = parts.settings, parts.heartbeats.book
-    arrivals = heartbeats.Arrivals(book, parts.recorder)
+    arrivals = heartbeats.Arrivals(book, parts.recorder, parts.guards.known_good.spoke)
     report_desk = reports.ReportDesk(
         parts.current,
         parts.timeline,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,13 @@ from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.servers.reboots.agents import AgentRequests
 from bootserve.servers.reboots.parts import Reboots
+from bootserve.servers.rollouts.desk import RolloutDesk
+from bootserve.servers.rollouts.words import NodeWords
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
 from bootserve.service.heartbeats import HeartbeatKeeper
+from bootserve.service.known_good import make_known_good
 from bootserve.service.nbpcache import NbpCache
 from bootserve.service.nbpshelf import NbpShelf
 from bootserve.service.ports import Ports
@@ -127,6 +130,8 @@ class Parts:
     reboots: Wishes
     rebooting: Reboots
     access: AccessBook
+    words: NodeWords
+    rollouts: RolloutDesk = field(init=False)
 
 
 def wire(
@@ -137,23 +142,21 @@ def wire(
     saved = settings.state_dir / SNAPSHOT_FILE
     snapshot, away = _first_snapshot(kept, saved, log)
     current = Current(snapshot, load_scripts(settings.templates_dir))
-    saver = Saver(saved, log)
-    timeline = Timeline()
-    sql = DatabaseThread()
+    saver, timeline, sql = Saver(saved, log), Timeline(), DatabaseThread()
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     found = DiscoveryFilter(settings.discovered_max)
     calm = Calm(log)
     recorder = Recorder(kept.journal, timeline, found, log, filler.wake, log_scripts, calm)
     book = ShapeBook(load_quirks(settings, nbps))
-    known = settings.state_dir / SHAPES_FILE
-    shapes = ShapeKeeper(book, known, current, kept.journal, log, filler.wake)
-    guards = _guards(settings, kept, log, filler.wake)
+    shapes = _shapes(settings, book, current, kept, log, filler)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
-
-    published = Publisher(snapshot, saver, partial(_forget, guards, book, heartbeats), log)
+    words = NodeWords(heartbeats.book)
+    guards = _guards(settings, kept, log, filler.wake, words, recorder)
+    forget, resolve = partial(_forget, guards, book, heartbeats), guards.known_good.published
+    published = Publisher(snapshot, saver, forget, log, resolve)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
-    register = settings.unknown is UnknownPolicy.REGISTER
     shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)
+    register = settings.unknown is UnknownPolicy.REGISTER
     sightings = Sightings(current, recorder, log, calm, register=register, fetched=shapes.fetched)
     return Parts(
         settings=settings,
@@ -178,7 +181,15 @@ def wire(
         reboots=(wishes := Wishes()),
         rebooting=_rebooting(settings, kept, sql, filler, current, wishes, heartbeats, log),
         access=AccessBook(AccessStore(kept.database), sql),
+        words=words,
     )
+
+
+def _shapes(
+    settings: Settings, book: ShapeBook, current: Current, kept: Kept, log: Any, filler: Filler
+) -> ShapeKeeper:
+    learned = settings.state_dir / SHAPES_FILE
+    return ShapeKeeper(book, learned, current, kept.journal, log, filler.wake)
 
 
 def _forget(
@@ -221,11 +232,21 @@ def _rebooting(
     return make_reboots(settings, stores, sql, filler.flush, current, agents, log)
 
 
-def _guards(settings: Settings, kept: Kept, log: Any, appended: Callable[[], None]) -> Guards:
+def _guards(
+    settings: Settings,
+    kept: Kept,
+    log: Any,
+    appended: Callable[[], None],
+    words: NodeWords,
+    recorder: Recorder,
+) -> Guards:
     limits = LoopLimits(
         settings.boots_per_node, settings.nbps_per_node, window=settings.loop_minutes * 60
     )
-    return Guards(Minter(), LoopGuard(limits), OnceDesk(kept.once, kept.journal, log, appended))
+    once = OnceDesk(kept.once, kept.journal, log, appended)
+    known_good = make_known_good(settings, words, kept.journal, log, appended)
+    recorder.seen = known_good.seen
+    return Guards(Minter(), LoopGuard(limits), once, known_good)
 
 
 def _first_snapshot(kept: Kept, saved: Path, log: Any) -> tuple[Snapshot, bool]:

@@ -13,11 +13,13 @@ from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
 from bootserve.store.audit import append_records
 from bootserve.store.boots_audit import audit_entries
+from bootserve.store.degraded import apply_degraded
 from bootserve.store.dialect import insert_new, upsert
 from bootserve.store.drift_apply import DriftBatch
 from bootserve.store.once import apply_once
 from bootserve.store.records import (
     BootRecord,
+    DegradedRecord,
     DiscoveredRecord,
     DriftRecord,
     GapRecord,
@@ -78,6 +80,7 @@ class _Batch:
         self._shapes: dict[str, Row] = {}
         self._gaps: list[Row] = []
         self._onces: list[OnceRecord] = []
+        self._degraded: list[DegradedRecord] = []
         self._drifts = DriftBatch(journal)
         self._audited: list[tuple[int, JournalRecord]] = []
 
@@ -103,6 +106,8 @@ class _Batch:
                 self._shapes[record.mac] = row
             case OnceRecord():
                 self._onces.append(record)
+            case DegradedRecord():
+                self._degraded.append(record)
             case SealRecord() | DriftRecord():
                 self._drifts.add(sequence, record)
             case GapRecord():
@@ -184,6 +189,8 @@ class _Batch:
         _merge_shapes(connection, list(self._shapes.values()))
         for once in self._onces:
             apply_once(connection, once)
+        for degraded in self._degraded:
+            apply_degraded(connection, degraded)
         self._drifts.write(connection)
         append_records(connection, audit_entries(connection, self._audited))
 

@@ -11,6 +11,7 @@ from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.store import tables
 from bootserve.store.records import (
     BootRecord,
+    DegradedRecord,
     DriftRecord,
     GapRecord,
     JournalRecord,
@@ -76,6 +77,8 @@ def _entry(sequence: int, record: JournalRecord, places: dict[str, Place]) -> Au
             return _drift(sequence, record, places)
         case OnceRecord():
             return _once(sequence, record)
+        case DegradedRecord():
+            return _degraded(sequence, record)
         case GapRecord():
             detail = {"count": record.count, "first_at": record.first_at, "journal": sequence}
             words = f"{record.count} records of the journal were lost"
@@ -95,6 +98,20 @@ def _boot(sequence: int, record: BootRecord) -> AuditEntry:
     }
     return AuditEntry(
         AuditKind.BOOT, record.at, node, "", record.revision, about=(node,), detail=detail
+    )
+
+
+def _degraded(sequence: int, record: DegradedRecord) -> AuditEntry:
+    detail: Detail = {
+        "boot": record.boot,
+        "generation": record.generation,
+        "instead_of": record.instead_of,
+        "journal": sequence,
+    }
+    words = f"no longer: {record.ended}" if record.ended else record.reason
+    node = f"node/{record.node}"
+    return AuditEntry(
+        AuditKind.DEGRADED, record.at, "bootserve", words, about=(node,), detail=detail
     )
 
 

@@ -21,6 +21,7 @@ from bootserve.model.shape import SHAPES
 __all__ = [
     "MAX_DETAIL",
     "BootRecord",
+    "DegradedRecord",
     "DiscoveredRecord",
     "DriftRecord",
     "GapRecord",
@@ -200,6 +201,21 @@ class DriftRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DegradedRecord:
+    """A node is given its last known good generation, since then; ``ended`` says what ended it."""
+
+    kind: ClassVar[str] = "degraded"
+    node: str
+    at: float
+    since: float
+    generation: str
+    instead_of: str
+    reason: str
+    boot: str
+    ended: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class GapRecord:
     """``count`` records were lost between ``first_at`` and ``last_at``."""
 
@@ -217,6 +233,7 @@ JournalRecord = (
     | DiscoveredRecord
     | ShapeRecord
     | OnceRecord
+    | DegradedRecord
     | SealRecord
     | DriftRecord
     | GapRecord
@@ -232,6 +249,7 @@ _TYPES: Mapping[str, type[Any]] = {
         DiscoveredRecord,
         ShapeRecord,
         OnceRecord,
+        DegradedRecord,
         SealRecord,
         DriftRecord,
         GapRecord,

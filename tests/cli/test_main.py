@@ -48,6 +48,8 @@ def test_all_the_commands_are_there() -> None:
         *(f"image {one}" for one in ("build", "import", "list", "show", "verify", "export", "rm")),
         *(f"nbp {one}" for one in ("add", "list", "rm", "pin", "unpin")),
         *("pin", "unpin", "pins", "rollback", "revisions"),
+        *(f"rollout {one}" for one in ("start", "status", "nodes", "list")),
+        *(f"rollout {one}" for one in ("pause", "resume", "retry", "abort")),
         *("plan", "apply", "export", "schema site"),
         *(f"import {one}" for one in ("ethers", "dnsmasq", "netbox", "warewulf")),
         *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.known_good import KnownGood, KnownGoodLimits
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
 from bootserve.core.timeline import Timeline
@@ -26,6 +27,7 @@ from bootserve.model.names import Mac
 from bootserve.servers.boot.app import make_app
 from bootserve.servers.boot.front import Listener, plain_headers
 from bootserve.servers.boot.guards import Guards
+from bootserve.servers.boot.known_good import KnownGoodDesk
 from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.boot.scripts import ScriptDesk, routes
@@ -63,10 +65,12 @@ class World:
         recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
         self.current = Current(found, load_scripts(None))
         once = OnceDesk(OnceFiles(folder / "once"), self.journal, log, lambda: None)
+        unaided = KnownGood(KnownGoodLimits(), lambda node: None)
+        known_good = KnownGoodDesk(unaided, self.journal, log, lambda: None)
         self.desk = ScriptDesk(
             self.current,
             recorder,
-            Guards(Minter(), LoopGuard(LoopLimits(scripts=3)), once),
+            Guards(Minter(), LoopGuard(LoopLimits(scripts=3)), once, known_good),
             http_base="http://10.0.0.1:8080",
             unknown=UnknownPolicy.HOLD,
             network=IPv4Interface(network),

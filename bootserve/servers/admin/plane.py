@@ -19,6 +19,7 @@ from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.servers.reboots.parts import Reboots
+from bootserve.servers.rollouts.desk import RolloutDesk
 from bootserve.store.artifacts import ArtifactStore
 from bootserve.store.boots import BootStore
 from bootserve.store.desired import DesiredStore
@@ -56,6 +57,7 @@ class AdminPlane:
     reboots: Reboots
     access: AccessBook
     login: LoginOut
+    rollouts: RolloutDesk
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

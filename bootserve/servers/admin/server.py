@@ -21,6 +21,7 @@ from bootserve.servers.admin import (
     openapi,
     pins,
     reboots,
+    rollouts,
 )
 from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
@@ -73,6 +74,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *declared.routes(plane),
         *reboots.routes(plane),
         *access.routes(plane),
+        *rollouts.routes(plane),
     ]
 
 

@@ -12,8 +12,10 @@ from bootserve.core.resolve import Action
 from bootserve.core.scripts import BootLine, ScriptRenderer
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.model.boot import Boot
+from bootserve.model.degraded import Degraded
 from bootserve.model.generation import Generation
 from bootserve.model.names import Mac
+from bootserve.servers.boot.known_good import KnownGoodDesk
 from bootserve.servers.boot.once import OnceDesk
 
 __all__ = ["Guards"]
@@ -26,6 +28,7 @@ class Guards:
     minter: Minter
     loops: LoopGuard
     once: OnceDesk
+    known_good: KnownGoodDesk
 
     def forget_all_but(self, snapshot: Snapshot) -> None:
         """Drop what is kept of nodes and MACs that are not in ``snapshot``."""
@@ -39,6 +42,7 @@ class Guards:
         """Whether a request may have to be answered otherwise than with a new boot; quick."""
         return (
             self.once.concerns(plan.node.name)
+            or plan.node.name in self.known_good.suspects
             or not self.loops.clear(mac)
             or self.minter.retried(mac, generation.digest, address, now) is not None
         )
@@ -47,6 +51,13 @@ class Guards:
         """Record that ``boot`` was minted at ``now`` (monotonic seconds)."""
         self.minter.minted(boot, now)
         self.loops.minted(boot.mac, now)
+        self.known_good.minted(boot)
+
+    def chosen(self, snapshot: Snapshot, plan: NodePlan) -> tuple[NodePlan, Degraded | None]:
+        """Return what a node gets: its plan, or its last known good generation and by what."""
+        if plan.node.name not in self.known_good.suspects:
+            return plan, None
+        return self.known_good.choose(snapshot, plan)
 
     def preview(
         self,
@@ -66,6 +77,7 @@ class Guards:
             if whole and once.script:
                 return once.script
             return scripts.for_node(snapshot, once_plan(plan, once, snapshot.generations), line)
+        plan, _ = self.chosen(snapshot, plan)
         waiting = self.loops.waiting([line.mac], time.monotonic(), scripts_only=True)
         if waiting is not None and plan.resolution.action is Action.BOOT:
             return scripts.waiting(plan, line, waiting.reason, waiting.seconds)

@@ -56,9 +56,16 @@ class Pace:
 class Arrivals:
     """Enters nodes that are up in the book, and seals the snapshot that each took of itself."""
 
-    def __init__(self, book: HeartbeatBook, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        book: HeartbeatBook,
+        recorder: Recorder,
+        spoke: Callable[[Running, float], None] = lambda _running, _at: None,
+    ) -> None:
+        """``spoke`` is told of each word of a node that is up, and when it came."""
         self._book = book
         self._recorder = recorder
+        self.spoke = spoke
 
     def came_up(self, active: ActiveBoot, root: str, baseline: str, at: float) -> None:
         """Note that a node is up; the first ``baseline`` that it tells of a boot is sealed.
@@ -72,6 +79,7 @@ class Arrivals:
             running = self.enter(active, at)
         running.root, running.last_seen = root, at
         self.seal(running, baseline, at)
+        self.spoke(running, at)
 
     def seal(self, running: Running, baseline: str, at: float) -> None:
         """Seal ``baseline`` for the boot that is running, unless one is."""
@@ -138,6 +146,7 @@ class HeartbeatDesk:
         interval = stretch(self._pace.seconds, len(self._book), self._pace.most)
         if self._book.heard(running, said, interval, now):
             self._compare(running, said.drift, text, now)
+        self._arrivals.spoke(running, now)
         return web.Response(text=self._answer(running), headers={"Cache-Control": "no-store"})
 
     def _compare(self, running: Running, digest: str, text: bytes, now: float) -> None:

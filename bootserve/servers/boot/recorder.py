@@ -37,11 +37,18 @@ LogScripts = Callable[[Sequence[Boot]], None]
 """Logs boots whose scripts were served."""
 
 
+SeenPhase = Callable[[str, str, Phase, str], None]
+"""Is told, by node and boot, what was seen or said of a boot after its script."""
+
 BUSY_SECONDS = 1.0
 _SCRIPT = frozenset({Phase.SCRIPT})
 
 _Minted = tuple[Boot, Generation, Callable[[str], None], str]
 """A boot that is not journalled yet, and the answer that waits for it."""
+
+
+def _unseen(node: str, boot: str, phase: Phase, detail: str) -> None:
+    """The listener to phases where there is none."""
 
 
 def _nothing(text: str) -> None:
@@ -51,10 +58,10 @@ def _nothing(text: str) -> None:
 class Recorder:
     """The one writer of the boot plane.
 
-    ``counts`` is the number of phases recorded. ``log`` is a structlog logger; ``appended`` is
-    called after each append, so that the journal is carried to SQL soon. ``log_scripts`` logs boots
-    whose scripts were served, where ``log`` is too slow for that; ``log_strangers`` logs machines
-    that are no node, in place of ``log``.
+    ``counts`` is the number of phases recorded; ``seen`` is told of each after the script. ``log``
+    is a structlog logger; ``appended`` is called after each append, so that the journal is carried
+    to SQL soon. ``log_scripts`` logs boots whose scripts were served, where ``log`` is too slow for
+    that; ``log_strangers`` logs machines that are no node, in place of ``log``.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class Recorder:
         self._log_scripts = log_scripts or self._log_each
         self._log_strangers = log_strangers or log
         self.counts: Counter[Phase] = Counter()
+        self.seen: SeenPhase = _unseen
         self._minted: list[_Minted] = []
         self._settled = -BUSY_SECONDS
 
@@ -186,6 +194,7 @@ class Recorder:
 
     def _phase(self, seen: PhaseSeen, node: str) -> None:
         self.counts[seen.phase] += 1
+        self.seen(node, seen.boot_id, seen.phase, seen.detail)
         self._journal.append(PhaseRecord(seen.boot_id, seen.phase, seen.at, seen.detail))
         self._appended()
         self._log.info(seen.phase.value, node=node, boot=seen.boot_id, detail=seen.detail)
@@ -205,6 +214,7 @@ class Recorder:
         wrong = report.root not in ("", active.root)
         say = self._log.warning if wrong or report.phase == Phase.FAILED else self._log.info
         detail = first_line(report.detail)
+        self.seen(active.boot.node, active.boot.id, Phase(report.phase), detail)
         say(
             report.phase,
             node=active.boot.node,

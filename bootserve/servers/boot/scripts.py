@@ -17,6 +17,7 @@ from bootserve.core.scripts import BootLine
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import BootserveError, NotFound, Refused
 from bootserve.model.boot import Boot, Discovered
+from bootserve.model.degraded import Degraded
 from bootserve.model.generation import Generation
 from bootserve.model.names import Mac, parse_mac
 from bootserve.servers.boot.guards import Guards
@@ -79,10 +80,11 @@ class ScriptDesk:
             scripts, line = self._current.scripts, self._line(mac)
             return self._guards.preview(scripts, snapshot, plan, line)
         self._guards.loops.reached(mac)
+        plan, mark = self._guards.chosen(snapshot, plan)
         generation = plan.resolution.generation
         if plan.resolution.action is not Action.BOOT or generation is None:
             return self._current.scripts.for_node(snapshot, plan, self._line(mac))
-        return self._boot(snapshot, plan, generation, mac, address)
+        return self._boot(snapshot, plan, generation, mac, address, mark)
 
     def has_once(self, mac: Mac) -> bool:
         """Whether the script for ``mac`` may come from a one-shot action: :meth:`once`."""
@@ -131,7 +133,13 @@ class ScriptDesk:
         return BootLine(boot.id if boot else "preview", mac, self._http_base, ipxe)
 
     def _boot(
-        self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
+        self,
+        snapshot: Snapshot,
+        plan: NodePlan,
+        generation: Generation,
+        mac: Mac,
+        address: str,
+        mark: Degraded | None,
     ) -> str:
         self._recorder.settle()
         scripts, now = self._current.scripts, time.monotonic()
@@ -146,6 +154,8 @@ class ScriptDesk:
         text = scripts.for_node(snapshot, plan, self._line(mac, boot))
         self._recorder.minted(boot, generation)
         self._guards.minted(boot, now)
+        if mark is not None:
+            self._guards.known_good.given(mark, boot)
         return text
 
     def on_link(self, address: str) -> bool:

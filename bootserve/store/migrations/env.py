@@ -7,7 +7,8 @@ from alembic import context
 import bootserve.store.access_tables  # each adds to METADATA
 import bootserve.store.audit_tables
 import bootserve.store.drift_tables
-import bootserve.store.reboot_tables  # noqa: F401
+import bootserve.store.reboot_tables
+import bootserve.store.rollout_tables  # noqa: F401
 from bootserve.store.tables import METADATA
 
 context.configure(

@@ -1,0 +1,1 @@
+"""Rollouts under way: their steps taken, stored and carried out."""
