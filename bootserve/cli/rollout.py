@@ -24,7 +24,7 @@ from bootserve.model.desired import Scope
 from bootserve.model.duration import parse_duration
 from bootserve.model.generation import GenerationRef
 from bootserve.model.reboot import RebootMethod
-from bootserve.model.rollout import MemberState, OnFailure
+from bootserve.model.rollout import MemberState, StageFailure
 from bootserve.servers.admin.schemas_rollout import (
     MemberList,
     RolloutList,
@@ -85,7 +85,7 @@ Reboot = Annotated[
     ),
 ]
 Failure = Annotated[
-    OnFailure,
+    StageFailure,
     typer.Option("--on-failure", help="What a failed stage does with its nodes' pins."),
 ]
 StageTimeout = Annotated[
@@ -148,7 +148,7 @@ def start(
     soak: Soak = "10m",
     success: Success = "95%",
     reboot: Reboot = RebootMethod.NONE,
-    on_failure: Failure = OnFailure.ROLLBACK,
+    on_failure: Failure = StageFailure.ROLLBACK,
     stage_timeout: StageTimeout = "0",
     node_timeout: NodeTimeout = "15m",
     dry_run: DryRun = False,

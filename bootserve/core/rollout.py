@@ -24,11 +24,11 @@ from bootserve.model.rollout import (
     IN_FLIGHT,
     Member,
     MemberState,
-    OnFailure,
     Rollout,
     RolloutEvent,
     RolloutState,
     Sighting,
+    StageFailure,
 )
 
 __all__ = [
@@ -168,7 +168,7 @@ def _stage_failed(work: Work, state: DesiredState, why: str) -> Step:
     reason = f"stage {rollout.stage + 1} failed: {why}"
     work.end(RolloutState.FAILED, reason)
     _stop_hooks(work)
-    if rollout.policy.on_failure is OnFailure.HOLD:
+    if rollout.policy.on_failure is StageFailure.HOLD:
         work.tell(f"{reason}; its pins stay as they are")
         return _step(work)
     stage = [one for one in work.members() if one.stage == rollout.stage]

@@ -11,10 +11,10 @@ from bootserve.model.rollout import (
     FINAL,
     Member,
     MemberState,
-    OnFailure,
     Rollout,
     RolloutEvent,
     RolloutState,
+    StageFailure,
 )
 
 __all__ = ["Work"]
@@ -40,7 +40,7 @@ class Work:
     def winding_down(self) -> bool:
         """Whether nodes under way are only seen through: their pins are back where they were."""
         if self.state is RolloutState.FAILED:
-            return self.rollout.policy.on_failure is OnFailure.ROLLBACK
+            return self.rollout.policy.on_failure is StageFailure.ROLLBACK
         return self.state is RolloutState.ABORTED
 
     def member(self, node: str) -> Member | None:

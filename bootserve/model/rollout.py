@@ -15,12 +15,12 @@ __all__ = [
     "IN_FLIGHT",
     "Member",
     "MemberState",
-    "OnFailure",
     "Policy",
     "Rollout",
     "RolloutEvent",
     "RolloutState",
     "Sighting",
+    "StageFailure",
 ]
 
 
@@ -67,7 +67,7 @@ IN_FLIGHT = frozenset(
 FINAL = frozenset({MemberState.DONE, MemberState.FAILED, MemberState.LEFT})
 
 
-class OnFailure(StrEnum):
+class StageFailure(StrEnum):
     """What a failed stage does with its nodes' pins: put them back, or leave them."""
 
     ROLLBACK = "rollback"
@@ -86,7 +86,7 @@ class Policy:
     soak: float = 600.0
     success: float = 1.0
     method: RebootMethod = RebootMethod.NONE
-    on_failure: OnFailure = OnFailure.ROLLBACK
+    on_failure: StageFailure = StageFailure.ROLLBACK
     stage_timeout: float = 0.0
     node_timeout: float = 900.0
 

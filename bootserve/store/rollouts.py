@@ -18,11 +18,11 @@ from bootserve.model.reboot import RebootMethod
 from bootserve.model.rollout import (
     Member,
     MemberState,
-    OnFailure,
     Policy,
     Rollout,
     RolloutEvent,
     RolloutState,
+    StageFailure,
 )
 from bootserve.store import rollout_tables as tables
 from bootserve.store.audit import append_changes
@@ -225,7 +225,7 @@ def _rollout(row: Row[Any], members: dict[str, Member]) -> Rollout:
     scope = Scope.parse(row.scope)
     policy = json.loads(row.policy)
     policy |= {"method": RebootMethod(policy["method"])}
-    policy |= {"on_failure": OnFailure(policy["on_failure"])}
+    policy |= {"on_failure": StageFailure(policy["on_failure"])}
     return Rollout(
         number=row.number,
         scope=scope,

@@ -29,10 +29,10 @@ from bootserve.model.rollout import (
     IN_FLIGHT,
     Member,
     MemberState,
-    OnFailure,
     Rollout,
     RolloutState,
     Sighting,
+    StageFailure,
 )
 from tests.support.states import generation, node, snapshot, state
 
@@ -58,7 +58,7 @@ class RolloutMachine(RuleBasedStateMachine):
         unavailable=st.sampled_from(["1", "2", "50%"]),
         success=st.sampled_from([1.0, 0.9, 0.5]),
         method=st.sampled_from([RebootMethod.NONE, RebootMethod.AGENT]),
-        on_failure=st.sampled_from(list(OnFailure)),
+        on_failure=st.sampled_from(list(StageFailure)),
     )
     def begin(
         self,
@@ -67,7 +67,7 @@ class RolloutMachine(RuleBasedStateMachine):
         unavailable: str,
         success: float,
         method: RebootMethod,
-        on_failure: OnFailure,
+        on_failure: StageFailure,
     ) -> None:
         nodes = [
             node(name, f"52:54:00:00:00:{place:02x}", rack="r1", role="compute")
@@ -246,7 +246,7 @@ class RolloutMachine(RuleBasedStateMachine):
     @invariant()
     def a_failed_stage_has_its_pins_back(self) -> None:
         policy = self.rollout.policy
-        if self.rollout.state is RolloutState.FAILED and policy.on_failure is OnFailure.ROLLBACK:
+        if self.rollout.state is RolloutState.FAILED and policy.on_failure is StageFailure.ROLLBACK:
             for one in self.rollout.members.values():
                 expected = one.stage < self.rollout.stage and one.state is not MemberState.LEFT
                 assert one.pinned is expected, one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from bootserve.model.reboot import RebootMethod
-from bootserve.model.rollout import MemberState, OnFailure, RolloutState
+from bootserve.model.rollout import MemberState, RolloutState, StageFailure
 from bootserve.servers.admin.paging import Page, PageQuery
 from bootserve.servers.admin.routing import Answer, Request
 
@@ -40,7 +40,7 @@ class RolloutBody(Request):
     soak: float = Field(default=600.0, ge=0, le=30 * 86400)
     success: float = Field(default=0.95, gt=0, le=1)
     reboot: RebootMethod = RebootMethod.NONE
-    on_failure: OnFailure = OnFailure.ROLLBACK
+    on_failure: StageFailure = StageFailure.ROLLBACK
     stage_timeout: float = Field(default=0.0, ge=0, le=90 * 86400)
     node_timeout: float = Field(default=900.0, ge=0, le=30 * 86400)
     dry_run: bool = False
@@ -71,7 +71,7 @@ class PolicyOut(Answer):
     soak: float
     success: float
     reboot: RebootMethod
-    on_failure: OnFailure
+    on_failure: StageFailure
     stage_timeout: float
     node_timeout: float
 
