@@ -84,12 +84,6 @@ class _Count:
             del self.times[0]
 
 
-@dataclass(slots=True)
-class _History:
-    scripts: _Count = field(default_factory=_Count)
-    nbps: _Count = field(default_factory=_Count)
-
-
 class LoopGuard:
     """Counts what nodes ask for, by MAC, and says when one has to wait.
 
@@ -98,43 +92,41 @@ class LoopGuard:
 
     def __init__(self, limits: LoopLimits = LoopLimits()) -> None:
         self._limits = limits
-        self._by_mac: dict[Mac, _History] = {}
+        self._scripts: dict[Mac, _Count] = {}
+        self._nbps: dict[Mac, _Count] = {}  # of those whose NBP has asked for no script yet
         self.holds: set[Mac] = set()
 
     def __len__(self) -> int:
-        return len(self._by_mac)
+        return len(self._scripts.keys() | self._nbps.keys())
 
     def script(self, mac: Mac, now: float) -> Waiting | None:
         """Judge a request for the script of ``mac`` that would mint a boot; None to mint it."""
-        history = self._by_mac.get(mac)
-        if history is None:
+        scripts = self._scripts.get(mac)
+        if scripts is None:
             return None
         limits = self._limits
-        seconds, new = history.scripts.waiting(limits.scripts, limits.window, mac, now)
+        seconds, new = scripts.waiting(limits.scripts, limits.window, mac, now)
         return Waiting(self._script_reason(), seconds, new) if seconds else None
 
     def clear(self, mac: Mac) -> bool:
         """Whether ``mac`` is far from any limit, so that :meth:`script` need not be asked."""
-        history = self._by_mac.get(mac)
-        if history is None:
+        scripts = self._scripts.get(mac)
+        if scripts is None:
             return True
-        scripts = history.scripts
         return not scripts.waits and len(scripts.times) < self._limits.scripts
 
     def minted(self, mac: Mac, now: float) -> None:
         """Count a script served with a new boot; a chainload loop, if there was one, is over."""
-        history = self._by_mac.get(mac)
-        if history is None:
-            history = self._by_mac[mac] = _History()
-        elif history.nbps.times:
-            history.nbps = _Count()
-        history.scripts.add(self._limits.scripts, now)
+        scripts = self._scripts.get(mac)
+        if scripts is None:
+            scripts = self._scripts[mac] = _Count()
+        if self._nbps:
+            self._nbps.pop(mac, None)
+        scripts.add(self._limits.scripts, now)
 
     def reached(self, mac: Mac) -> None:
         """Take note that ``mac`` asked for its script: its NBP is an iPXE that works."""
-        history = self._by_mac.get(mac)
-        if history is not None:
-            history.nbps = _Count()
+        self._nbps.pop(mac, None)
 
     def watch(
         self, outcome: Reply | Ignored, now: float, *, accepted: bool
@@ -162,18 +154,18 @@ class LoopGuard:
 
     def held(self, mac: Mac, now: float) -> str:
         """Return why no NBP is offered to ``mac`` now, which waits already; empty otherwise."""
-        history = self._by_mac.get(mac)
-        if history is None or now >= history.nbps.until:
+        nbps = self._nbps.get(mac)
+        if nbps is None or now >= nbps.until:
             self.holds.discard(mac)
             return ""
-        return Waiting(self._nbp_reason(), history.nbps.until - now).refusal
+        return Waiting(self._nbp_reason(), nbps.until - now).refusal
 
     def offer(self, mac: Mac, now: float) -> Waiting | None:
         """Judge an offer of the NBP to the node's ``mac``; None to make it."""
-        history = self._by_mac.get(mac)
-        if history is not None:
+        nbps = self._nbps.get(mac)
+        if nbps is not None:
             limits = self._limits
-            seconds, new = history.nbps.waiting(limits.nbps, limits.window, mac, now)
+            seconds, new = nbps.waiting(limits.nbps, limits.window, mac, now)
             if seconds:
                 self.holds.add(mac)
                 return Waiting(self._nbp_reason(), seconds, new)
@@ -181,21 +173,22 @@ class LoopGuard:
 
     def _shown(self, outcome: Reply | Ignored, client: PxeClient, now: float) -> Reply | Ignored:
         """Return what a probe is shown: what the machine would get now, without counting it."""
-        history = self._by_mac.get(client.mac)
-        left = history.nbps.until - now if history else 0.0
+        nbps = self._nbps.get(client.mac)
+        left = nbps.until - now if nbps else 0.0
         if left <= 0 or isinstance(outcome, Ignored) or outcome.kind == "offer script":
             return outcome
         reason = f"{self._nbp_reason()}; no NBP is offered for {left:.0f} s"
         return Ignored(reason, client, outcome.node, outcome.packet)
 
     def _accepted(self, mac: Mac, now: float) -> None:
-        nbps = self._by_mac.setdefault(mac, _History()).nbps
+        nbps = self._nbps.setdefault(mac, _Count())
         if now >= nbps.until:
             nbps.add(self._limits.nbps, now)
 
     def release(self, mac: Mac) -> bool:
         """Forget what was counted of ``mac``; return whether it was waiting or counted at all."""
-        return self._by_mac.pop(mac, None) is not None
+        counted = self._scripts.pop(mac, None), self._nbps.pop(mac, None)
+        return any(one is not None for one in counted)
 
     def waiting(
         self, macs: Iterable[Mac], now: float, *, scripts_only: bool = False
@@ -206,24 +199,23 @@ class LoopGuard:
         """
         found = None
         for mac in macs:
-            history = self._by_mac.get(mac)
-            if history is None:
-                continue
-            for count, reason in (
-                (history.scripts, self._script_reason()),
-                (history.nbps, self._nbp_reason()),
+            for table, reason in (
+                (self._scripts, self._script_reason()),
+                (self._nbps, self._nbp_reason()),
             ):
-                left = count.until - now
-                if scripts_only and count is history.nbps:
+                if scripts_only and table is self._nbps:
                     continue
+                count = table.get(mac)
+                left = count.until - now if count else 0.0
                 if left > 0 and (found is None or left > found.seconds):
                     found = Waiting(reason, left)
         return found
 
     def forget_all_but(self, known: Collection[Mac]) -> None:
         """Drop what was counted of MACs that no longer belong to a node."""
-        for mac in [mac for mac in self._by_mac if mac not in known]:
-            del self._by_mac[mac]
+        for table in (self._scripts, self._nbps):
+            for mac in [mac for mac in table if mac not in known]:
+                del table[mac]
         self.holds.intersection_update(known)
 
     def _script_reason(self) -> str:
