@@ -103,6 +103,21 @@ class Settings(BaseSettings):
     scrub_hours: float = Field(
         default=24.0, ge=0, description="artifacts are re-read and verified this often; 0 never"
     )
+    audit_checkpoint_minutes: float = Field(
+        default=5.0,
+        gt=0,
+        le=1440,
+        description="minutes between signed checkpoints of the audit log",
+    )
+    keep_boots_days: float = Field(
+        default=400.0, ge=0, description="days that boots and their audit records are kept; 0 ever"
+    )
+    keep_reports_days: float = Field(
+        default=90.0, ge=0, description="days that the texts of nodes' reports are kept; 0 ever"
+    )
+    keep_changes_days: float = Field(
+        default=0.0, ge=0, description="days that audit records of changes are kept; 0 for ever"
+    )
     heartbeat_seconds: float = Field(
         default=60.0, ge=1, le=3600, description="seconds between two heartbeats of a node"
     )
@@ -194,6 +209,13 @@ class Settings(BaseSettings):
     @classmethod
     def _an_address(cls, value: str) -> str:
         return str(_address(value))
+
+    @field_validator("keep_boots_days", "keep_changes_days")
+    @classmethod
+    def _a_day_at_least(cls, value: float) -> float:
+        if 0 < value < 1:
+            raise ValueError("it is kept for a day at least, or 0 for ever")
+        return value
 
     @field_validator("nbp_bios", "nbp_x64", "nbp_arm64")
     @classmethod

@@ -11,6 +11,8 @@ from typer.main import get_command
 from bootserve import __version__
 from bootserve.cli import (
     access,
+    as_of,
+    audit,
     declare,
     doctor,
     groups,
@@ -79,7 +81,7 @@ def make_app() -> typer.Typer:
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
     parts = (node, groups, image, imports, nbp, pin, declare, rollout, reboot)
-    for part in (*parts, access, server, probe, doctor):
+    for part in (*parts, access, server, audit, as_of, probe, doctor):
         part.add_commands(app)
     return app
 

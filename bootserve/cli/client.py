@@ -169,9 +169,11 @@ class Api:
         async with self._request(method, path, None, None, False):
             pass
 
-    async def download(self, path: str) -> AsyncIterator[bytes]:
+    async def download(
+        self, path: str, query: Mapping[str, str | int] | None = None
+    ) -> AsyncIterator[bytes]:
         """Yield the bytes of a raw answer."""
-        async with self._request("GET", path, None, None, False) as response:
+        async with self._request("GET", path, query, None, False) as response:
             async for chunk in response.content.iter_chunked(1 << 20):
                 yield chunk
 

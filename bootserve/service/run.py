@@ -41,6 +41,7 @@ from bootserve.service.tls import Tls, check_admin_address, open_tls
 from bootserve.service.weblog import make_web_logger
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
+from bootserve.store.history import HistoryStore
 from bootserve.store.kept_answers import KeptAnswers
 from bootserve.store.lock import StateLock
 
@@ -158,6 +159,7 @@ async def _start(
         remember_loops(parts.guards, known, time.time(), time.monotonic())
     scrubber = Scrubber(kept.artifacts, log)
     stack.push_async_callback(parts.saver.save)
+    stack.push_async_callback(parts.audit.stop)
     stack.push_async_callback(_last_flush, parts, log)
     stack.push_async_callback(parts.shapes.save)
     _background(stack, parts.saver.run())
@@ -169,6 +171,7 @@ async def _start(
     _background(stack, scrubber.run(parts.settings.scrub_hours))
     stack.push_async_callback(parts.rebooting.stop)
     _background(stack, parts.rebooting.run())
+    _background(stack, parts.audit.run())
     await _start_admin(parts, kept, ports, tls, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:
@@ -254,6 +257,8 @@ async def _start_admin(
         access=parts.access,
         login=LoginOut(issuer="", client_id="", scope=""),
         rollouts=parts.rollouts,
+        audit=parts.audit.desk,
+        history=HistoryStore(kept.database),
     )
     app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls, None)
     runner = await _runner(app, parts.calm, stack)

@@ -35,7 +35,7 @@ class Reporter(Collector):
         parts = self._parts
         journal, filler = parts.kept.journal, parts.filler
         snapshot = parts.current.snapshot
-        problems = []
+        problems = parts.audit.problems()
         if filler.away:
             problems.append("the database is away; boots are kept in the journal")
         if journal.full:
@@ -103,6 +103,10 @@ class Reporter(Collector):
             "unresolvable_nodes": ("Stuck nodes", sum(1 for _ in snapshot.unresolvable())),
             "journal_bytes": ("Size of the journal", journal.size),
             "journal_behind": ("Records not in SQL yet", journal.sequence - parts.filler.applied),
+            "audit_alarm": (
+                "Whether the audit log has a problem",
+                int(bool(parts.audit.problems())),
+            ),
             "quarantined_artifacts": (
                 "Bad artifacts",
                 len(artifacts.quarantined()),
@@ -113,6 +117,11 @@ class Reporter(Collector):
         lost = CounterMetricFamily("bootserve_journal_lost", "Records that could not be written")
         lost.add_metric([], journal.lost)
         yield lost
+        unrecorded = CounterMetricFamily(
+            "bootserve_audit_failures", "Writes to the database that failed, and were refused"
+        )
+        unrecorded.add_metric([], parts.audit.failed)
+        yield unrecorded
         phases = CounterMetricFamily(
             "bootserve_phases", "Boot phases recorded since start", labels=["phase"]
         )

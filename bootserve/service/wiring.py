@@ -30,6 +30,8 @@ from bootserve.servers.reboots.agents import AgentRequests
 from bootserve.servers.reboots.parts import Reboots
 from bootserve.servers.rollouts.desk import RolloutDesk
 from bootserve.servers.rollouts.words import NodeWords
+from bootserve.service.audit_keeper import AuditKeeper
+from bootserve.service.audit_wiring import make_keeper
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts, nbp_files
 from bootserve.service.filler import Filler
@@ -57,6 +59,7 @@ from bootserve.store.nbps import NbpStore
 from bootserve.store.once import OnceStore
 from bootserve.store.once_files import OnceFiles
 from bootserve.store.reboots import RebootStore
+from bootserve.store.write_watch import WriteWatch
 
 __all__ = ["Kept", "Parts", "open_kept", "wire"]
 
@@ -78,6 +81,7 @@ class Kept:
     once: OnceFiles
     once_history: OnceStore
     reboots: RebootStore
+    watch: WriteWatch
 
     def close(self) -> None:
         """Close the files; nothing may use them afterwards."""
@@ -91,7 +95,8 @@ def open_kept(settings: Settings) -> Kept:
     journal = Journal(
         directory / "journal", max_bytes=settings.journal_max_mib << 20, clock=time.time
     )
-    database = Database(sqlite_url(directory / "bootserve.db"))
+    watch = WriteWatch(journal, time.time)
+    database = Database(sqlite_url(directory / "bootserve.db"), journal.id, watch)
     return Kept(
         database=database,
         desired=DesiredStore(database),
@@ -103,6 +108,7 @@ def open_kept(settings: Settings) -> Kept:
         once=OnceFiles(directory / "boot-once"),
         once_history=OnceStore(database),
         reboots=RebootStore(database),
+        watch=watch,
     )
 
 
@@ -131,6 +137,7 @@ class Parts:
     rebooting: Reboots
     access: AccessBook
     words: NodeWords
+    audit: AuditKeeper
     rollouts: RolloutDesk = field(init=False)
 
 
@@ -182,6 +189,7 @@ def wire(
         rebooting=_rebooting(settings, kept, sql, filler, current, wishes, heartbeats, log),
         access=AccessBook(AccessStore(kept.database), sql),
         words=words,
+        audit=_audit(settings, kept, sql, filler, log),
     )
 
 
@@ -199,6 +207,12 @@ def _forget(
     guards.forget_all_but(snapshot)
     book.forget_all_but(snapshot.by_mac.keys())
     heartbeats.forget_all_but(snapshot)
+
+
+def _audit(
+    settings: Settings, kept: Kept, sql: DatabaseThread, filler: Filler, log: Any
+) -> AuditKeeper:
+    return make_keeper(settings, kept.journal, kept.database, kept.watch, sql, filler, log)
 
 
 def _heartbeats(

@@ -13,6 +13,7 @@ from bootserve.store.records import (
     BootRecord,
     DegradedRecord,
     DriftRecord,
+    FailureRecord,
     GapRecord,
     JournalRecord,
     OnceRecord,
@@ -83,6 +84,8 @@ def _entry(sequence: int, record: JournalRecord, places: dict[str, Place]) -> Au
             detail = {"count": record.count, "first_at": record.first_at, "journal": sequence}
             words = f"{record.count} records of the journal were lost"
             return AuditEntry(AuditKind.GAP, record.last_at, "bootserve", words, detail=detail)
+        case FailureRecord():
+            return _failure(sequence, record)
     return None
 
 
@@ -128,6 +131,20 @@ def _report(sequence: int, record: ReportRecord, places: dict[str, Place]) -> Au
         detail["text"] = sha256(record.detail.encode()).hexdigest()
     words = first_line(record.detail)
     return _said(AuditKind.REPORT, record, places, detail, words)
+
+
+def _failure(sequence: int, record: FailureRecord) -> AuditEntry:
+    words = f"changes cannot be recorded: {record.error}"
+    if not record.error:
+        words = f"changes can be recorded again; {record.count} writes had failed"
+    detail = {
+        "what": record.what,
+        "count": record.count,
+        "since": record.since,
+        "over": not record.error,
+        "journal": sequence,
+    }
+    return AuditEntry(AuditKind.FAILURE, record.at, "bootserve", words, detail=detail)
 
 
 def _drift(sequence: int, record: DriftRecord, places: dict[str, Place]) -> AuditEntry:

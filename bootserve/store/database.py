@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from alembic import command
 from alembic.config import Config
@@ -33,24 +33,35 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path.absolute()}"
 
 
+class Watch(Protocol):
+    """Is told how writes to a database went."""
+
+    def failed(self, error: BootserveError) -> None:
+        """A write failed."""
+
+    def succeeded(self) -> None:
+        """A write succeeded."""
+
+
 class Database:
     """A database whose schema is the newest once it is open; it opens at its first use.
 
     ``url`` is in SQLAlchemy's notation; ``server`` is the id of the server, whose own the chains of
-    the audit log are. Its methods block: use it in one thread. A use while the
-    database is away raises Unavailable, and the next one tries again.
+    the audit log are, and ``watch`` is told how each write went. Its methods block: use it in one
+    thread. A use while the database is away raises Unavailable, and the next one tries again.
     """
 
-    def __init__(self, url: str, server: str = "") -> None:
+    def __init__(self, url: str, server: str = "", watch: Watch | None = None) -> None:
         self._url = url
         self._server = server
+        self._watch = watch
         self._engine: Engine | None = None
         self._site_id = ""
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, server: str = "") -> Self:
         """Return the database at ``url``, opened; raises what :meth:`connect` raises."""
-        database = cls(url)
+        database = cls(url, server)
         database.connect()
         return database
 
@@ -97,12 +108,21 @@ class Database:
         with _translated(), engine.connect() as connection, connection.begin():
             yield connection
 
-    def write(self) -> contextlib.AbstractContextManager[Connection]:
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block, or undoes everything on an error.
 
         Raises StorageFull or Unavailable when the database cannot take it.
         """
-        return _write(self.connect(), self._server)
+        try:
+            with _write(self.connect(), self._server) as connection:
+                yield connection
+        except (StorageFull, Unavailable) as error:
+            if self._watch:
+                self._watch.failed(error)
+            raise
+        if self._watch:
+            self._watch.succeeded()
 
     def close(self) -> None:
         """Close every connection."""
@@ -150,6 +170,8 @@ def _upgrade(connection: Connection) -> None:
             f"(which knows up to {scripts.get_current_head()})",
             hint="Start the version that wrote it, or a later one.",
         )
+    if current == scripts.get_current_head():
+        return
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

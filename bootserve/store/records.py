@@ -24,6 +24,7 @@ __all__ = [
     "DegradedRecord",
     "DiscoveredRecord",
     "DriftRecord",
+    "FailureRecord",
     "GapRecord",
     "JournalRecord",
     "OnceRecord",
@@ -225,6 +226,21 @@ class GapRecord:
     last_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """Changes could not be recorded: ``what`` failed, with ``error``.
+
+    ``error`` is empty in the record of its end. ``count`` writes have failed since ``since``.
+    """
+
+    kind: ClassVar[str] = "failure"
+    at: float
+    what: str
+    error: str
+    count: int
+    since: float
+
+
 JournalRecord = (
     BootRecord
     | PhaseRecord
@@ -236,6 +252,7 @@ JournalRecord = (
     | DegradedRecord
     | SealRecord
     | DriftRecord
+    | FailureRecord
     | GapRecord
 )
 
@@ -252,6 +269,7 @@ _TYPES: Mapping[str, type[Any]] = {
         DegradedRecord,
         SealRecord,
         DriftRecord,
+        FailureRecord,
         GapRecord,
     )
 }

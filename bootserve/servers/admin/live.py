@@ -9,6 +9,7 @@ from bootserve.core.once import once_plan
 from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan
 from bootserve.errors import InvalidInput, NotFound, Refused
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.generation import GenerationRef
 from bootserve.model.once import BootOnce, OnceAction, OnceOutcome, check_script
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, node
@@ -76,6 +77,19 @@ class _Live:
     async def release(self, call: Call[Request, NoQuery]) -> ReleaseOut:
         plan = find_plan(self._plane.current.snapshot, call.path["name"])
         waited = waits_of(self._plane, plan)
+        node = plan.node
+        about = (f"node/{node.name}", *([f"rack/{node.rack}"] if node.rack else []))
+        revision = self._plane.current.snapshot.revision.number
+        await self._plane.audit.record(
+            AuditEntry(
+                AuditKind.RELEASE,
+                time.time(),
+                call.subject,
+                revision=revision,
+                about=about,
+                detail={"waited": waited},
+            )
+        )
         for mac in plan.node.macs:
             self._plane.guards.loops.release(mac)
         return ReleaseOut(node=plan.node.name, waited=waited)

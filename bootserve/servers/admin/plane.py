@@ -14,6 +14,7 @@ from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.schemas import CommitOut, RevisionOut
 from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.admin.schemas_seen import StatusOut
+from bootserve.servers.audit import AuditDesk
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
@@ -24,6 +25,7 @@ from bootserve.store.artifacts import ArtifactStore
 from bootserve.store.boots import BootStore
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
+from bootserve.store.history import HistoryStore
 from bootserve.store.once import OnceStore
 
 __all__ = ["AdminPlane", "committed", "find_plan", "revision_out"]
@@ -58,6 +60,8 @@ class AdminPlane:
     access: AccessBook
     login: LoginOut
     rollouts: RolloutDesk
+    audit: AuditDesk
+    history: HistoryStore
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from bootserve.core.access import SITE_PLACE, require
+from bootserve.errors import BootserveError
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.servers.admin import (
     access,
+    audit,
     boots,
     declared,
     discovered,
@@ -27,6 +32,7 @@ from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
 from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.requests import request_ids
 from bootserve.servers.admin.routing import PREFIX, SUBJECT, Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
 
@@ -37,8 +43,14 @@ def _own_routes(plane: AdminPlane) -> list[Route]:
     async def status(_call: Call[Request, NoQuery]) -> StatusOut:
         return await plane.status()
 
-    async def reload(_call: Call[Request, NoQuery]) -> StatusOut:
-        plane.reload()
+    async def reload(call: Call[Request, NoQuery]) -> StatusOut:
+        entry = AuditEntry(AuditKind.RELOAD, time.time(), call.subject)
+        await plane.audit.record(entry)
+        try:
+            plane.reload()
+        except BootserveError as error:
+            await plane.audit.record(replace(entry, message=f"refused: {error}"))
+            raise
         return await plane.status()
 
     async def scrub(_call: Call[Request, NoQuery]) -> ScrubOut:
@@ -75,6 +87,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *reboots.routes(plane),
         *access.routes(plane),
         *rollouts.routes(plane),
+        *audit.routes(plane),
     ]
 
 
@@ -99,7 +112,8 @@ def make_app(plane: AdminPlane, registry: CollectorRegistry, gate: Gate) -> web.
         text = "ready\n" if state.ready else "".join(f"{one}\n" for one in state.problems)
         return web.Response(status=200 if state.ready else 503, text=text)
 
-    app = web.Application(middlewares=[middleware(gate)], client_max_size=MAX_BODY)
+    guards = [request_ids, middleware(gate)]
+    app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
     install(app, operations, plane.current, plane.committer, plane.repeats)
     app.router.add_get(PREFIX + "/openapi.json", spec)
     app.router.add_get("/metrics", metrics)
