@@ -73,19 +73,10 @@ class Methods:
             return RebootOutcome(False, f"{error}. {error.hint}".rstrip(". ") + ".")
 
     async def _by_agent(self, reboot: Reboot, node: Node) -> RebootOutcome:
-        """Wait until its heartbeat was answered so; it may as well boot by itself meanwhile."""
+        """Wait until its heartbeat was answered so, or it comes up from another boot meanwhile."""
         seconds = self._patience.agent
-        asked = asyncio.create_task(self._agents.ask(node.name, reboot.id, seconds))
-        booted = asyncio.create_task(self._new_boot(reboot, seconds))
-        try:
-            await asyncio.wait([asked, booted], return_when=asyncio.FIRST_COMPLETED)
-            if booted.done() and booted.result():
-                return RebootOutcome(True, "it has booted meanwhile")
-            if await asked:
-                return RebootOutcome(True, "its agent was asked to reboot it")
-        finally:
-            for task in (asked, booted):
-                task.cancel()
+        if await self._agents.ask(node.name, reboot.id, seconds):
+            return RebootOutcome(True, "its agent was asked to reboot it")
         return RebootOutcome(
             False,
             f"no heartbeat of it came within {seconds:g} s, so its agent could not be asked."

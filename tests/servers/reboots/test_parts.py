@@ -1,0 +1,198 @@
+"""The parts of a reboot as a rollout calls them, and how long is waited for what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bootserve.core.heartbeats import HeartbeatBook, Wishes
+from bootserve.model.boot import Boot
+from bootserve.model.generation import GenerationRef
+from bootserve.model.hooks import Hook, HookWhen
+from bootserve.model.reboot import RebootMethod, RebootTask
+from bootserve.model.reboot_record import RebootPhase
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.servers.reboots.agents import AgentRequests
+from bootserve.servers.reboots.methods import Patience
+from bootserve.servers.reboots.parts import Reboots
+from bootserve.servers.reboots.redfish import RedfishSettings
+from bootserve.store.boots import BootStore
+from bootserve.store.database import Database, sqlite_url
+from bootserve.store.reboots import RebootStore
+from bootserve.store.records import BootRecord
+from tests.support.bmc import Bmc, credentials
+from tests.support.states import MAC, generation, node, snapshot, state
+
+PATIENCE = Patience(agent=0.6, graceful=0.6, up=0.6, poll=0.05)
+
+
+class World:
+    """Everything that reboots nodes, on a database in ``folder``; ``again`` is a new server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls = folder / "calls"
+        self.database = Database(sqlite_url(folder / "db.sqlite"))
+        self.boots = BootStore(self.database, "j")
+        self.store = RebootStore(self.database)
+        self.sql = DatabaseThread()
+        self.labels: dict[str, str] = {}
+        self.ca_file: Path | None = None
+        self.reboots = self.again()
+
+    def again(self) -> Reboots:
+        self.reboots = Reboots.join(
+            self.store,
+            self.boots,
+            self.sql,
+            self.flush,
+            lambda: snapshot(
+                state(node("n1", role="compute", labels=tuple(self.labels.items()))),
+                generation("web@1"),
+            ),
+            self.hooks(),
+            AgentRequests(Wishes(), HeartbeatBook()),
+            RedfishSettings(credentials=credentials(self.folder), ca_file=self.ca_file),
+            PATIENCE,
+            structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()]),
+        )
+        return self.reboots
+
+    async def flush(self) -> None:
+        pass
+
+    def hooks(self) -> tuple[Hook, ...]:
+        def hook(name: str, when: HookWhen) -> Hook:
+            text = (
+                f"echo {name} $BOOTSERVE_REBOOTED $BOOTSERVE_ROLLOUT >>{self.calls}; [ ! -e {{}} ]"
+            )
+            run = ("/bin/sh", "-c", text.format(self.folder / f"fail-{name}"))
+            return Hook(name, when, run=run, retries=0)
+
+        return (hook("cordon", HookWhen.BEFORE), hook("uncordon", HookWhen.AFTER))
+
+    def called(self) -> list[str]:
+        return self.calls.read_text().splitlines() if self.calls.exists() else []
+
+    def boot(self) -> None:
+        """Have n1 boot now."""
+        one = Boot(
+            "b" * 32, "n1", MAC, GenerationRef("web", 1), "0" * 64, 1, time.time(), "1.2.3.4"
+        )
+        self.boots.apply([(1, BootRecord.of(one))], 1)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.sql.close()
+    made.database.close()
+
+
+def task(method: RebootMethod = RebootMethod.NONE, attempt: int = 1) -> RebootTask:
+    return RebootTask(3, "n1", attempt, method, GenerationRef("web", 2))
+
+
+async def test_a_rollouts_parts_are_done_once_over_a_restart(world: World) -> None:
+    rollouts = world.reboots.rollouts
+    assert (await rollouts.before(task())).done
+    assert (await world.again().rollouts.before(task())).done
+    assert (await world.reboots.rollouts.reboot(task())).done
+    assert (await world.again().rollouts.reboot(task())).done
+    assert (await world.reboots.rollouts.after(task(), up=True)).done
+    assert (await world.again().rollouts.after(task(), up=True)).done
+    assert world.called() == ["cordon 0 3", "uncordon 1 3"]
+    (shown,) = world.store.list(rollout=3)
+    assert shown.reboot.id == task().id
+    assert (shown.reboot.by, shown.reboot.done) == ("rollout 3", True)
+    assert shown.reboot.to_generation == "web@2"
+    assert (await world.reboots.rollouts.before(task(attempt=2))).done
+    assert world.called()[2:] == ["cordon 0 3"]
+
+
+async def test_a_node_that_did_not_come_up_stays_out_of_service(world: World) -> None:
+    rollouts = world.reboots.rollouts
+    await rollouts.before(task())
+    await rollouts.reboot(task())
+    done = await rollouts.after(task(), up=False)
+    assert (done.done, "did not come up" in done.detail) == (False, True)
+    assert world.called() == ["cordon 0 3"]
+
+
+async def test_a_node_that_was_not_rebooted_is_put_back(world: World) -> None:
+    (world.folder / "fail-cordon").touch()
+    rollouts = world.reboots.rollouts
+    before = await rollouts.before(task())
+    assert before.detail == "hook cordon failed: exit code 1"
+    assert (await rollouts.reboot(task())).detail == before.detail
+    assert not (await rollouts.after(task(), up=False)).done
+    assert world.called() == ["cordon 0 3", "uncordon 0 3"]
+    assert world.store.get(task().id).reboot.phase is RebootPhase.ENDED
+
+
+async def test_an_agent_that_is_not_heard_is_told(world: World) -> None:
+    done = await world.reboots.rollouts.reboot(task(RebootMethod.AGENT))
+    assert not done.done
+    assert "no heartbeat of it came within 0.6 s" in done.detail
+    assert world.store.get(task().id).reboot.told_at is None
+
+
+async def test_without_a_hook_for_it_that_is_told(world: World) -> None:
+    done = await world.reboots.rollouts.reboot(task(RebootMethod.HOOK))
+    assert not done.done
+    assert 'no hook with when = "reboot"' in done.detail
+
+
+async def test_what_nothing_comes_of_is_forced(world: World, tmp_path: Path) -> None:
+    bmc = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
+    world.labels, world.ca_file = {"bmc": bmc.url}, bmc.cert
+    done = await world.again().rollouts.reboot(task(RebootMethod.REDFISH))
+    assert bmc.resets() == ["GracefulRestart", "ForceRestart"]
+    assert done.detail == (
+        "its BMC asked it to restart; nothing came of it in 0.6 s, and its BMC resets it"
+    )
+    world.boot()
+    again = await world.again().rollouts.reboot(task(RebootMethod.REDFISH, attempt=1))
+    assert again.done
+    assert len(bmc.resets()) == 2
+    bmc.stop()
+    world.reboots.redfish.close()
+
+
+async def test_a_restart_between_the_order_and_its_record_does_not_repeat_it(
+    world: World, tmp_path: Path
+) -> None:
+    """The node booted since it was told to: it is not told again."""
+    world.labels = {"bmc": "https://127.0.0.1:1"}
+    await world.reboots.rollouts.before(task(RebootMethod.REDFISH))
+    world.store.change(task().id, told_at=time.time() - 5)
+    world.boot()
+    done = await world.again().rollouts.reboot(task(RebootMethod.REDFISH))
+    assert (done.done, done.detail) == (True, "it has booted meanwhile")
+
+
+async def test_a_bmc_that_cannot_be_reached_fails_the_part(world: World) -> None:
+    world.labels = {"bmc": "https://127.0.0.1:1"}
+    world.again().redfish._pause = 0.01
+    done = await world.reboots.rollouts.reboot(task(RebootMethod.REDFISH))
+    assert not done.done
+    assert "cannot be reached. Is its label bmc the right address?" in done.detail
+    world.reboots.redfish.close()
+
+
+async def test_a_part_that_is_cancelled_goes_on_when_it_is_called_again(world: World) -> None:
+    agent = task(RebootMethod.AGENT)
+    await world.reboots.rollouts.before(agent)
+    part = asyncio.create_task(world.reboots.rollouts.reboot(agent))
+    await asyncio.sleep(0.2)
+    part.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await part
+    world.boot()
+    assert (await world.reboots.rollouts.reboot(agent)).detail == "it has booted meanwhile"
