@@ -45,6 +45,7 @@ async def run_command(hook: Hook, call: HookCall) -> HookResult:
         outcome, detail = await _finish(process, hook.timeout)
     finally:
         _signal(process, signal.SIGKILL)  # also what the command left behind in its group
+        await _ended(process, GRACE_SECONDS)
         await said.rest(DRAIN_SECONDS)
     return HookResult(outcome, detail, tail(said.text))
 
@@ -123,9 +124,7 @@ async def _finish(process: asyncio.subprocess.Process, timeout: float) -> tuple[
             code = await process.wait()
     except TimeoutError:
         _signal(process, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
-                await process.wait()
+        await _ended(process, GRACE_SECONDS)
         return HookOutcome.TIMED_OUT, f"it was killed after {timeout:g} s"
     except asyncio.CancelledError:
         _signal(process, signal.SIGTERM)
@@ -135,6 +134,13 @@ async def _finish(process: asyncio.subprocess.Process, timeout: float) -> tuple[
     if code < 0:
         return HookOutcome.FAILED, f"it was killed by signal {-code}"
     return HookOutcome.FAILED, f"exit code {code}"
+
+
+async def _ended(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait for its end, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await process.wait()
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
