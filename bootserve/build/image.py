@@ -167,6 +167,7 @@ def _job(
         modes=tuple(sorted(definition.modes.items())),
         scripts=tuple(str(loaded.path / script) for script in definition.scripts),
         sources_list=definition.sources_list,
+        writable=definition.writable,
     )
 
 

@@ -118,6 +118,7 @@ def import_tarball(
                 root_format=root_format,
                 level=compression_level,
                 kernel=fields.kernel_release,
+                writable=fields.writable,
             )
             result = make_artifacts(job, progress)
             _check_kernel(made / "kernel", fields.arch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from bootserve.build.tree import Tree
@@ -11,11 +12,13 @@ __all__ = ["add_node_side", "forget_builder", "installed_packages", "seal"]
 
 _WANTED = {
     "bootserve-report.service": "multi-user.target",
+    "bootserve-heartbeat.service": "multi-user.target",
     "bootserve-deadline.timer": "sysinit.target",
 }
 _RESOLVED_STUB = "../run/systemd/resolve/stub-resolv.conf"
 # Written by the initramfs from the DHCP server's answer.
 _INITRAMFS_RESOLV = "../run/bootserve-resolv.conf"
+_DECLARED = "usr/lib/bootserve/declared"
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _OF_ONE_MACHINE = (
     "etc/ssh/ssh_host_*",
@@ -69,14 +72,16 @@ def add_node_side(tree: Path, node: Path, epoch: int) -> None:
         root.link(f"usr/lib/systemd/system/{target}.wants/{unit}", f"../{unit}")
 
 
-def seal(tree: Path, *, epoch: int, sources_list: str | None) -> None:
+def seal(tree: Path, *, epoch: int, sources_list: str | None, writable: Sequence[str] = ()) -> None:
     """Take out what belongs to the builder or to one machine, and date everything.
 
     Identity (machine-id, host name, ssh host keys) is the node's, made or given at boot. Nothing is
     later than ``epoch``; the account database says that passwords were last changed on that day.
+    The paths in ``writable`` are declared: the node leaves them out of its drift.
     """
     root = Tree(tree)
     root.remove(*_OF_ONE_MACHINE, *_OF_THE_BUILD)
+    root.write(_DECLARED, "".join(f"{path}\n" for path in writable))
     root.empty_files("var/log")
     # empty, not "uninitialized": that would make every boot a first boot, which asks questions
     root.write("etc/machine-id", "", 0o444)

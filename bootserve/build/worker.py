@@ -50,6 +50,7 @@ class RootJob:
     scripts: tuple[str, ...] = ()
     sources_list: str | None = None
     kernel: str = ""
+    writable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _make_in(tree: Path, job: RootJob, progress: ProgressCallback) -> RootResult
     progress(Progress("initramfs", 1.0, f"{len(initrd) / (1 << 20):.1f} MiB"))
     progress(Progress("seal", 0.0))
     packages = installed_packages(tree)
-    seal(tree, epoch=epoch, sources_list=job.sources_list)
+    seal(tree, epoch=epoch, sources_list=job.sources_list, writable=job.writable)
     _make_root(tree, job, epoch, progress)
     return RootResult(release, packages)
 

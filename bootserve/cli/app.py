@@ -15,6 +15,7 @@ from bootserve.cli import (
     audit,
     declare,
     doctor,
+    drift,
     groups,
     image,
     imports,

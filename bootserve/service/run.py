@@ -18,7 +18,7 @@ from aiohttp import web
 
 from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError
-from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.plane import AdminPlane, DriftSight
 from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.boot import files, heartbeats, reports, scripts
@@ -259,11 +259,17 @@ async def _start_admin(
         rollouts=parts.rollouts,
         audit=parts.audit.desk,
         history=HistoryStore(kept.database),
+        drift=_drift_sight(parts),
     )
     app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls, None)
     runner = await _runner(app, parts.calm, stack)
     _background(stack, keep_uses(parts.access))
     await listen(settings, ports, runner, tls, stack.callback)
+
+
+def _drift_sight(parts: Parts) -> DriftSight:
+    keeper = parts.heartbeats
+    return DriftSight(keeper.book, keeper.diffs, keeper.store, keeper.watch)
 
 
 async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:

@@ -42,7 +42,10 @@ def test_all_the_commands_are_there() -> None:
         "serve",
         "config show",
         *(f"node {one}" for one in ("add", "set", "list", "show", "rm")),
-        *(f"node {one}" for one in ("discovered", "adopt", "forget", "boot-once", "release")),
+        *(
+            f"node {one}"
+            for one in ("discovered", "adopt", "forget", "boot-once", "release", "reboot")
+        ),
         *(f"role {one}" for one in ("set", "list", "rm")),
         *(f"rack {one}" for one in ("set", "list")),
         *(f"image {one}" for one in ("build", "import", "list", "show", "verify", "export", "rm")),
@@ -52,7 +55,7 @@ def test_all_the_commands_are_there() -> None:
         *(f"rollout {one}" for one in ("pause", "resume", "retry", "abort")),
         *("plan", "apply", "export", "schema site"),
         *(f"import {one}" for one in ("ethers", "dnsmasq", "netbox", "warewulf")),
-        *("status", "boots", "explain", "scrub", "reload", "probe", "doctor"),
+        *("status", "boots", "explain", "scrub", "reload", "drift", "probe", "doctor"),
         *("reboot", "reboots", "hooks list", "hooks test"),
         *(f"token {one}" for one in ("create", "list", "revoke")),
         *(f"access {one}" for one in ("grant", "revoke", "list")),

@@ -136,6 +136,9 @@ def _handler(server: NodeServer) -> type[BaseHTTPRequestHandler]:
             boot = url.path.removeprefix("/report/")
             if server.deaf:
                 time.sleep(45)
+            if url.path.startswith("/heartbeat/"):
+                self.send_error(404)
+                return
             server.reports.append(Report(query.get("phase", ""), query, token, detail, boot))
             self.send_response(server.report_status)
             self.send_header("Content-Length", "0")

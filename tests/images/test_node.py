@@ -46,8 +46,10 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     up = node_server.wait_for("up", 90)
     # a report that a busy machine was late with may come after the next one
     assert sorted(node_server.phases()) == sorted(HEALTHY)
-    wanted = {"phase": "up", "generation": "demo@7", "root": root, "uptime": up.query["uptime"]}
-    assert up.query == wanted
+    wanted = {"phase": "up", "generation": "demo@7", "root": root}
+    assert up.query == {**up.query, **wanted}
+    assert up.query.keys() == {*wanted, "uptime", "baseline"}
+    assert re.fullmatch("[0-9a-f]{64}", up.query["baseline"])
     assert {report.boot for report in node_server.reports} == {"a-boot"}
     tokens = {report.token for report in node_server.reports}
     assert len(tokens) == 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bootserve.core.diffs import DiffBook
+from bootserve.core.drift import Watch
+from bootserve.core.heartbeats import HeartbeatBook
 from bootserve.core.shapes import ShapeBook
 from bootserve.core.snapshot import NodePlan, Snapshot
 from bootserve.errors import NotFound
@@ -24,11 +27,22 @@ from bootserve.servers.rollouts.desk import RolloutDesk
 from bootserve.store.artifacts import ArtifactStore
 from bootserve.store.boots import BootStore
 from bootserve.store.desired import DesiredStore
+from bootserve.store.drift import DriftStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.history import HistoryStore
 from bootserve.store.once import OnceStore
 
-__all__ = ["AdminPlane", "committed", "find_plan", "revision_out"]
+__all__ = ["AdminPlane", "DriftSight", "committed", "find_plan", "revision_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSight:
+    """What is known of what nodes run, and of what was altered on them."""
+
+    book: HeartbeatBook
+    diffs: DiffBook
+    store: DriftStore
+    watch: Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class AdminPlane:
     rollouts: RolloutDesk
     audit: AuditDesk
     history: HistoryStore
+    drift: DriftSight
 
 
 def find_plan(snapshot: Snapshot, name: str) -> NodePlan:

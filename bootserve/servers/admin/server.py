@@ -18,6 +18,7 @@ from bootserve.servers.admin import (
     boots,
     declared,
     discovered,
+    drift,
     generations,
     groups,
     live,
@@ -88,6 +89,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *access.routes(plane),
         *rollouts.routes(plane),
         *audit.routes(plane),
+        *drift.routes(plane),
     ]
 
 

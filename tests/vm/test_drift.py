@@ -1,0 +1,147 @@
+"""What is altered on a node shows with its next heartbeat, and is gone after a reboot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from vm_harness.lab import Lab
+from vm_harness.pytest_plugin import VmFactory
+from vm_harness.vm import Vm
+
+from bootserve.build.bundle import Bundle
+from tests.vm.conftest import Site
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+UP_SECONDS = 240.0
+HEARTBEAT_SECONDS = 120.0
+LIBRARY = "/usr/lib/x86_64-linux-gnu/libm.so.6"
+ALTER = f"""\
+sed -i s/files/compat/ /etc/nsswitch.conf
+cp -a {LIBRARY} /tmp/new; echo x >> /tmp/new; mv /tmp/new {LIBRARY}
+rm /usr/bin/top
+chmod u+s /usr/bin/free
+echo '* * * * * root true' > /etc/cron
+rm -r /usr/share/bash-completion; mkdir /usr/share/bash-completion
+cp -a /usr/bin /tmp/bin; mount --bind /tmp/bin /usr/bin
+sysctl -q -w kernel.sysrq=1
+modprobe dummy
+echo secret > /etc/shadow
+echo declared > /var/log/declared
+"""
+ALTERED = {
+    ("changed", "/etc/nsswitch.conf"),
+    ("changed", LIBRARY),
+    ("deleted", "/usr/bin/top"),
+    ("mode", "/usr/bin/free"),
+    ("written", "/etc/cron"),
+    ("deleted", "/usr/share/bash-completion"),
+    ("mount", "/usr/bin"),
+    ("sysctl", "/proc/sys/kernel/sysrq"),
+    ("module", "/sys/module/dummy"),
+    ("changed", "/etc/shadow"),
+}
+
+
+class Node:
+    """A node of a site, as its drift shows."""
+
+    def __init__(self, site: Site, machine: Vm) -> None:
+        self.site = site
+        self.machine = machine
+
+    def drift(self) -> Any:
+        return self.site.admin.call("GET", f"/nodes/{self.machine.name}/drift")
+
+    def wait(self, seen: Callable[[Any], bool]) -> Any:
+        """Wait until the node's drift is such that ``seen`` is true of it, and return it."""
+        deadline = time.monotonic() + HEARTBEAT_SECONDS
+        while not seen(found := self.drift()):
+            assert time.monotonic() < deadline, found
+            assert self.machine.running
+            time.sleep(0.2)
+        return found
+
+    def next_heartbeat(self, count: int = 1) -> Any:
+        """Wait for so many more heartbeats: the second one looked after this call."""
+        for _ in range(count):
+            last = self.drift()["running"]
+            found = self.wait(lambda now, last=last: now["running"] != last)  # type: ignore[misc]
+        return found
+
+
+def test_what_is_altered_shows_and_is_gone_after_a_reboot(
+    lab: Lab, vm: VmFactory, bundles: tuple[Bundle, Bundle]
+) -> None:
+    policy = ["--heartbeat-seconds", "2", "--drift-diff-paths", "/etc/*"]
+    site = Site(lab, lab.bootserve(arguments=policy).start())
+    site.bring_in(bundles[0])
+    site.add("n1")
+    site.admin.call("PUT", "/pins", scope="site", generation="demo@1")
+    node = Node(site, vm("n1", memory=768).start())
+    site.wait(node.machine, "up", UP_SECONDS)
+    _is_clean_and_closed(node)
+    _shows_what_is_altered(node)
+    _shows_a_text_that_the_policy_allows(site)
+    _notices_another_snapshot(node)
+    _reboots_when_asked(site, node)
+    site.server.stop()
+
+
+def _is_clean_and_closed(node: Node) -> None:
+    found = node.wait(lambda now: now["running"] and now["running"]["heartbeats"])
+    found = node.next_heartbeat()
+    assert (found["states"], found["entries"]) == ([], [])
+    assert found["running"]["generation"] == "demo@1"
+    assert abs(found["running"]["clock_offset"]) < 60
+    run = node.machine.run
+    closed = run("setpriv --reuid 65534 --clear-groups ls /run/bootserve/overlay", check=False)
+    assert "Permission denied" in closed
+    assert run("stat -c '%a %u' /run/bootserve/overlay /run/bootserve") == "700 0\n700 0"
+    assert "metacopy=off" not in run("grep ' / / ' /proc/self/mountinfo")
+    for parameter in ("metacopy", "redirect_dir"):
+        assert parameter + "=on" not in run("grep ' / ' /proc/self/mountinfo")
+
+
+def _shows_what_is_altered(node: Node) -> None:
+    node.machine.run(ALTER)
+    found = node.next_heartbeat(2)
+    assert {(one["kind"], one["path"]) for one in found["entries"]} == ALTERED
+    assert found["altered"] == len(ALTERED)
+    assert found["states"] == ["altered"]
+    entries = {one["path"]: one for one in found["entries"]}
+    library, free = entries[LIBRARY], entries["/usr/bin/free"]
+    assert (library["type"], library["owner"]) == ("file", "root:root")
+    assert len(library["sha256"]) == 64
+    assert (free["mode"], free["sha256"] != "") == ("4755", True)
+    assert entries["/etc/cron"]["size"] == 20
+    assert abs(entries["/etc/cron"]["mtime"] - time.time()) < 3600
+    assert entries["/proc/sys/kernel/sysrq"]["detail"].endswith(" -> 1")
+    assert found["history"][0]["state"] == "altered"
+
+
+def _shows_a_text_that_the_policy_allows(site: Site) -> None:
+    shown = site.server.cli("drift", "n1", "--diff", "/etc/nsswitch.conf", timeout=180)
+    assert "+passwd:         compat\n" in shown
+    for path, why in (("/etc/shadow", "may hold a secret"), ("/usr/bin/free", "the policy does")):
+        with pytest.raises(Exception, match=why):
+            site.server.cli("drift", "n1", "--diff", path)
+
+
+def _notices_another_snapshot(node: Node) -> None:
+    node.machine.run("echo > /run/bootserve/drift/base/taint")
+    found = node.wait(lambda now: "another snapshot" in " ".join(now["reasons"]))
+    assert found["states"] == ["altered"]
+
+
+def _reboots_when_asked(site: Site, node: Node) -> None:
+    before = node.drift()["running"]["boot"]
+    site.server.cli("reboot", "n1", "--by", "agent", timeout=UP_SECONDS)
+    node.wait(lambda now: now["running"]["boot"] != before and now["running"]["uptime"])
+    found = node.next_heartbeat()
+    assert (found["states"], found["entries"]) == ([], [])
+    assert found["history"][0]["state"] == "altered"
+    assert found["history"][0]["boot"] == before
