@@ -42,10 +42,7 @@ def test_all_the_commands_are_there() -> None:
         "serve",
         "config show",
         *(f"node {one}" for one in ("add", "set", "list", "show", "rm")),
-        *(
-            f"node {one}"
-            for one in ("discovered", "adopt", "forget", "boot-once", "release", "reboot")
-        ),
+        *(f"node {one}" for one in ("discovered", "adopt", "forget", "boot-once", "release")),
         *(f"role {one}" for one in ("set", "list", "rm")),
         *(f"rack {one}" for one in ("set", "list")),
         *(f"image {one}" for one in ("build", "import", "list", "show", "verify", "export", "rm")),

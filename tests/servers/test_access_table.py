@@ -99,6 +99,12 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
     "DELETE /nodes/{name}/boot-once": ("operator", nodes("/boot-once")),
     "POST /nodes/{name}/reboot": ("operator", nodes("/reboot", hooks=False)),
     "DELETE /nodes/{name}/reboot": ("operator", nodes("/reboot")),
+    "GET /drift": (
+        "viewer",
+        [on("/drift"), on("/drift?rack=r1", R1), on("/drift?rack=r2", R2)],
+    ),
+    "GET /nodes/{name}/drift": ("viewer", nodes("/drift")),
+    "POST /nodes/{name}/drift/diff": ("operator", nodes("/drift/diff", path="/etc/x")),
     "GET /reboots": ("viewer", [on("/reboots")]),
     "GET /reboots/{id}": ("viewer", [on("/reboots/none")]),
     "GET /hooks": ("viewer", [on("/hooks")]),
