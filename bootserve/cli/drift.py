@@ -99,7 +99,7 @@ def drift(
 def _fetch(session: Session, node: str, path: str) -> Reply[DiffOut]:
     where, told, end = f"/nodes/{segment(node)}/drift/diff", False, 0.0
     while True:
-        reply = session.call("POST", where, DiffOut, body={"path": path})
+        reply = session.call("POST", where, DiffOut, body={"file": path})
         if reply.value.sent:
             return reply
         if not told:

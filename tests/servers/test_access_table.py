@@ -104,7 +104,7 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
         [on("/drift"), on("/drift?rack=r1", R1), on("/drift?rack=r2", R2)],
     ),
     "GET /nodes/{name}/drift": ("viewer", nodes("/drift")),
-    "POST /nodes/{name}/drift/diff": ("operator", nodes("/drift/diff", path="/etc/x")),
+    "POST /nodes/{name}/drift/diff": ("operator", nodes("/drift/diff", file="/etc/x")),
     "GET /reboots": ("viewer", [on("/reboots")]),
     "GET /reboots/{id}": ("viewer", [on("/reboots/none")]),
     "GET /hooks": ("viewer", [on("/hooks")]),

@@ -128,7 +128,7 @@ class _Drift:
         )
 
     async def diff(self, call: Call[DiffBody, NoQuery]) -> DiffOut:
-        name, path = call.path["name"], call.body.path
+        name, path = call.path["name"], call.body.file
         running = self._verdict(name).running
         self._sight.diffs.check(path)
         if running is None or path not in {one.path for one in running.entries}:

@@ -99,9 +99,9 @@ class NodeDriftOut(DriftOut):
 
 
 class DiffBody(Request):
-    """A changed file."""
+    """The path of a changed file."""
 
-    path: str = Field(min_length=2, max_length=1024)
+    file: str = Field(min_length=2, max_length=1024)
 
 
 class DiffOut(Answer):
