@@ -82,7 +82,7 @@ def make_app() -> typer.Typer:
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
     parts = (node, groups, image, imports, nbp, pin, declare, rollout, reboot)
-    for part in (*parts, access, server, audit, as_of, probe, doctor):
+    for part in (*parts, access, server, drift, audit, as_of, probe, doctor):
         part.add_commands(app)
     return app
 
