@@ -29,7 +29,7 @@ class Bundle:
     manifest: Manifest
 
     def artifact(self, name: str) -> Path:
-        """Return the file of artifact ``name``: kernel, initrd or root."""
+        """Return the file of artifact ``name``: kernel, initrd, root or files."""
         return self.path / "sha256" / self.manifest.artifacts[name].sha256
 
 

@@ -66,7 +66,7 @@ def build_image(
                 tarball, epoch = _unpacked(loaded, cache, progress, fresh=fresh)
             job = _job(loaded, tarball, epoch, node=node, made=made, scratch=scratch)
             result = make_artifacts(job, progress)
-            files = {name: made / name for name in ("kernel", "initrd", "root")}
+            files = {name: made / name for name in ("kernel", "initrd", "root", "files")}
             manifest = _manifest(loaded, result, files, progress)
             progress(Progress("bundle", 0.0))
             write_bundle(output, manifest, files, link=True)

@@ -122,7 +122,7 @@ def import_tarball(
             )
             result = make_artifacts(job, progress)
             _check_kernel(made / "kernel", fields.arch)
-            files = {name: made / name for name in ("kernel", "initrd", "root")}
+            files = {name: made / name for name in ("kernel", "initrd", "root", "files")}
             manifest = _manifest(fields, files, root_format, progress, result)
             write_bundle(output, manifest, files, link=True)
     except OSError as error:

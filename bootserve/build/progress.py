@@ -17,6 +17,7 @@ STAGES = (
     "scripts",
     "initramfs",
     "seal",
+    "list",
     "root",
     "verity",
     "bundle",

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from bootserve.build.filelist import write_file_list
 from bootserve.build.initramfs import build_initramfs, find_kernel_release
 from bootserve.build.progress import Progress, ProgressCallback
 from bootserve.build.run import BuildFailed, build_environment, os_failure, run
@@ -55,7 +56,7 @@ class RootJob:
 
 @dataclass(frozen=True, slots=True)
 class RootResult:
-    """What was made, beside ``kernel``, ``initrd`` and ``root`` in the job's output folder."""
+    """What was made, beside ``kernel``, ``initrd``, ``root`` and ``files`` in the job's output."""
 
     kernel_release: str
     packages: dict[str, str]
@@ -158,6 +159,8 @@ def _make_in(tree: Path, job: RootJob, progress: ProgressCallback) -> RootResult
     progress(Progress("seal", 0.0))
     packages = installed_packages(tree)
     seal(tree, epoch=epoch, sources_list=job.sources_list, writable=job.writable)
+    progress(Progress("list", 0.0))
+    write_file_list(tree, output / "files")
     _make_root(tree, job, epoch, progress)
     return RootResult(release, packages)
 

@@ -9,7 +9,7 @@ import typer
 
 from bootserve.build.bundle import read_bundle
 from bootserve.build.image import build_image, default_cache_dir
-from bootserve.cli import complete
+from bootserve.cli import complete, image_diff
 from bootserve.cli.command import command, group
 from bootserve.cli.importing import EXAMPLES, import_image
 from bootserve.cli.meters import build_meter, transfer_meter
@@ -48,6 +48,7 @@ def add_commands(app: typer.Typer) -> None:
     command(image, "import", *EXAMPLES)(import_image)
     command(image, "list", "bootserve image list debian-base --removed")(list_generations)
     command(image, "show", "bootserve image show debian-base@7 --packages")(show)
+    command(image, "diff", *image_diff.EXAMPLES)(image_diff.diff)
     command(image, "verify", "bootserve image verify debian-base@7")(verify)
     command(image, "export", "bootserve image export debian-base@7 --output /srv/bundles/7")(export)
     command(image, "rm", "bootserve image rm debian-base@3")(remove)

@@ -16,7 +16,7 @@ from bootserve.errors import IntegrityError, InvalidInput
 from bootserve.model.generation import Artifact, Manifest
 from bootserve.servers.admin.schemas_seen import ImportOut, UploadOut
 
-__all__ = ["Moved", "download_bundle", "upload_bundle", "upload_file"]
+__all__ = ["Moved", "download_bundle", "save_artifact", "upload_bundle", "upload_file"]
 
 CHUNK = 8 << 20
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -106,6 +106,12 @@ async def download_bundle(api: Api, manifest: Manifest, output: Path, moved: Mov
             stream = api.download(f"/artifacts/{artifact.sha256}")
             await _save(stream, files[part], artifact, partial(moved, part))
         write_bundle(output, manifest, files, link=True)
+
+
+async def save_artifact(api: Api, artifact: Artifact, file: Path) -> None:
+    """Write an artifact to a new file; raises IntegrityError when it has another digest."""
+    stream = api.download(f"/artifacts/{artifact.sha256}")
+    await _save(stream, file, artifact, lambda _count: None)
 
 
 async def _save(

@@ -47,13 +47,15 @@ class Artifact(BaseModel):
 class Manifest(BaseModel):
     """What a generation is made of. It holds no number, time, builder or mirror.
 
-    ``artifacts`` maps ``kernel``, ``initrd`` and ``root`` to their files. ``cmdline`` is the
-    generation's own part of the kernel command line. ``overlay_size`` limits the tmpfs over the
-    root, in tmpfs' own notation (``50%`` of memory, ``512m``). ``min_memory_mib`` is what a node
-    must have to boot it. ``writable`` lists the paths whose changes are expected on a running
-    node. ``verity_root_hash`` is the dm-verity root hash of the root (SHA-256, 4096-byte blocks,
-    no salt). ``definition`` is the digest of the definition it was built from, empty for imported
-    files; ``packages`` maps each package in the root to its version.
+    ``artifacts`` maps ``kernel``, ``initrd`` and ``root`` to their files, and ``files`` to the list
+    of what is in the root (:mod:`bootserve.model.filelist`), which images that were imported as
+    files have not, nor those of before. ``cmdline`` is the generation's own part of the kernel
+    command line. ``overlay_size`` limits the tmpfs over the root, in tmpfs' own notation (``50%``
+    of memory, ``512m``). ``min_memory_mib`` is what a node must have to boot it. ``writable`` lists
+    the paths whose changes are expected on a running node. ``verity_root_hash`` is the dm-verity
+    root hash of the root (SHA-256, 4096-byte blocks, no salt). ``definition`` is the digest of the
+    definition it was built from, empty for imported files; ``packages`` maps each package in the
+    root to its version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -76,8 +78,8 @@ class Manifest(BaseModel):
     def _whole(self) -> Manifest:
         check_name(self.image, "image name")
         check_kernel_args(self.cmdline)
-        if set(self.artifacts) != {"kernel", "initrd", "root"}:
-            raise ValueError("artifacts must be exactly kernel, initrd and root")
+        if set(self.artifacts) - {"files"} != {"kernel", "initrd", "root"}:
+            raise ValueError("artifacts must be kernel, initrd and root, and may be files")
         return self
 
     def to_bytes(self) -> bytes:
