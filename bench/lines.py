@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bench.delays import Answers, Gap, Latency, Memory
 from bench.loads import Artifact, Figures, Idle, Offers, Scripts, Tftp
+from bench.plans import Plan
 from bench.servers import Servers
 
 __all__ = ["LINES", "WORKS", "Line", "Measure", "Work"]
@@ -92,6 +93,7 @@ WORKS: dict[str, Work] = {
     "latency": Work(Latency("bootserve 10000"), ("alone", "warm", "cold")),
     "commit": Work(Gap("bootserve 100000"), ("commit", "quiet")),
     "memory": Work(Memory("bootserve 100000 fresh", "bootserve 100000"), (_US,)),
+    "plan": Work(Plan("bootserve 10000", 10_000), ("explicit", "lists", "new")),
     "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "scripts", 8000), tuple(_ANSWERS)),
     "answer-offers": Work(
         Answers(_ANSWERS, _named(_ANSWERS), "discovers", 20_000), tuple(_ANSWERS)
@@ -211,6 +213,23 @@ LINES: tuple[Line, ...] = (
         250.0,
         below=True,
         show=("peak MB", "used MB"),
+    ),
+    *(
+        Line(
+            f"plan-{case}",
+            f"plan of a site file, 10,000 nodes, {what}",
+            "plan",
+            "s",
+            case,
+            3.0,
+            below=True,
+            show=("MB",),
+        )
+        for case, what in (
+            ("explicit", "each written out"),
+            ("lists", "in host lists"),
+            ("new", "all new, all old ones removed"),
+        )
     ),
     *(
         Line(

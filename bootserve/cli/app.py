@@ -27,6 +27,7 @@ from bootserve.cli import (
     rollout,
     serve,
     server,
+    would_change,
 )
 from bootserve.cli.client import Unreachable
 from bootserve.cli.command import CONNECTION, parameter, take
@@ -82,7 +83,7 @@ def make_app() -> typer.Typer:
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
     parts = (node, groups, image, imports, nbp, pin, declare, rollout, reboot)
-    for part in (*parts, access, server, drift, audit, as_of, probe, doctor):
+    for part in (*parts, would_change, access, server, drift, audit, as_of, probe, doctor):
         part.add_commands(app)
     return app
 

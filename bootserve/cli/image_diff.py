@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bootserve.cli.client import Problem
 from bootserve.cli.options import GenerationArg
 from bootserve.cli.output import Output
 from bootserve.cli.session import Session
@@ -29,7 +29,7 @@ EXAMPLES = ("bootserve image diff k8s-node@40 k8s-node@41", "bootserve image dif
 class Difference:
     """What differs between generations ``before`` and ``after``.
 
-    ``files`` is None when ``files_unknown`` names a generation without a list of its files.
+    ``files`` is None when the files are not compared, for the reason ``why_no_files``.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Difference:
         after: GenerationRef,
         image: ImageDiff,
         files: FilesDiff | None,
-        files_unknown: Sequence[str],
+        why_no_files: str,
     ) -> None:
         self.before = before
         self.after = after
         self.image = image
         self.files = files
-        self.files_unknown = files_unknown
+        self.why_no_files = why_no_files
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -56,25 +56,29 @@ class Difference:
             "packages": [{**asdict(one), "kind": one.kind} for one in self.image.packages],
             "artifacts": self.image.artifacts,
             "files": None if self.files is None else asdict(self.files),
-            "files_unknown": list(self.files_unknown),
+            "why_no_files": self.why_no_files,
         }
 
     def summary(self) -> str:
         """Return it in one line."""
         parts = [f"{name} {a or '(none)'} → {b or '(none)'}" for name, (a, b) in self._told()]
         kinds = Counter(one.kind for one in self.image.packages)
-        parts += [f"{count} packages {kind}" for kind, count in sorted(kinds.items())]
+        parts += [f"{_count(count, 'package')} {kind}" for kind, count in sorted(kinds.items())]
         if self.files is not None:
             counts = (
                 (self.files.added_count, "added"),
                 (self.files.changed_count, "changed"),
                 (self.files.removed_count, "removed"),
             )
-            parts += [f"{count} files {what}" for count, what in counts if count]
+            parts += [f"{_count(count, 'file')} {what}" for count, what in counts if count]
         return "; ".join(parts) or "nothing that is listed"
 
     def _told(self) -> list[tuple[str, tuple[str, str]]]:
         return [(k, v) for k, v in self.image.fields.items() if k != "definition"]
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def diff(
@@ -100,21 +104,24 @@ def difference(
     session: Session, before: GenerationRef, after: GenerationRef, *, limit: int = 20
 ) -> Difference:
     """Return what differs; raises Problem when there is no such generation, or no right to it."""
-    manifests = []
-    removed = set[str]()
-    for ref in (before, after):
-        shown = session.call("GET", f"/generations/{ref}", GenerationOut).value
-        manifests.append(manifest_of(shown))
-        if shown.removed_at is not None:
-            removed.add(str(ref))
-    old, new = manifests
-    unknown = [
-        str(ref)
-        for ref, one in zip((before, after), manifests, strict=True)
-        if "files" not in one.artifacts or str(ref) in removed
+    shown = [
+        session.call("GET", f"/generations/{ref}", GenerationOut).value for ref in (before, after)
     ]
-    files = None if unknown else _files(session, old, new, limit)
-    return Difference(before, after, diff_manifests(old, new), files, unknown)
+    old, new = (manifest_of(one) for one in shown)
+    unlisted = [
+        str(one.name)
+        for one, manifest in zip(shown, (old, new), strict=True)
+        if "files" not in manifest.artifacts or one.removed_at is not None
+    ]
+    files, why = None, ""
+    if unlisted:
+        why = f"there is no list of those of {' and '.join(unlisted)}"
+    else:
+        try:
+            files = _files(session, old, new, limit)
+        except Problem as problem:
+            why = str(problem)
+    return Difference(before, after, diff_manifests(old, new), files, why)
 
 
 def _files(session: Session, before: Manifest, after: Manifest, limit: int) -> FilesDiff:
@@ -156,11 +163,7 @@ def show_difference(out: Output, found: Difference) -> None:
 def _show_files(out: Output, found: Difference) -> None:
     files = found.files
     if files is None:
-        names = " and ".join(found.files_unknown)
-        out.note(
-            f"Files are not compared: {names} has no list of them that is kept. Images built from"
-            " a definition or a root tarball have one, from this version on."
-        )
+        out.note(f"Files are not compared: {found.why_no_files}.")
         return
     rows: list[list[str]] = [["added", path, ""] for path in files.added]
     rows += [["removed", path, ""] for path in files.removed]

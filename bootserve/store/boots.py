@@ -123,6 +123,17 @@ class BootStore:
         with self._database.read() as connection:
             return {history.boot.node: history for history in _histories(connection, query)}
 
+    def revisions_of(self, boots: Sequence[str]) -> dict[str, int]:
+        """Return the revision of each of ``boots`` that is known, by its id."""
+        found: dict[str, int] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(boots), 500):
+                query = select(_B.c.id, _B.c.revision).where(
+                    _B.c.id.in_(boots[start : start + 500])
+                )
+                found |= {row.id: row.revision for row in connection.execute(query)}
+        return found
+
     def active_since(self, since: float) -> Sequence[BootHistory]:
         """Return the boots minted after ``since`` (epoch seconds), the oldest first."""
         query = select(_B).where(_B.c.minted_at > since).order_by(_B.c.minted_at, _B.c.id)

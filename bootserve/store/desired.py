@@ -15,6 +15,7 @@ from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.desired_audit import Changed, revision_entry
 from bootserve.store.desired_rows import TEMPORAL, Temporal, Value, changed_rows, state_from_rows
+from bootserve.store.past_arguments import PastArguments, past_arguments
 
 __all__ = ["AlsoWrite", "DesiredStore", "latest_revision"]
 
@@ -50,6 +51,10 @@ class DesiredStore:
             query = query.where(tables.revision.c.number < before)
         with self._database.read() as connection:
             return [_revision(row) for row in connection.execute(query)]
+
+    def past_arguments(self, since: int, now: DesiredState) -> PastArguments:
+        """Return what tells the kernel arguments of nodes at every revision from ``since`` on."""
+        return past_arguments(self._database, since, now)
 
     def commit(
         self,

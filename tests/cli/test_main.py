@@ -50,7 +50,7 @@ def test_all_the_commands_are_there() -> None:
         *("pin", "unpin", "pins", "rollback", "revisions"),
         *(f"rollout {one}" for one in ("start", "status", "nodes", "list")),
         *(f"rollout {one}" for one in ("pause", "resume", "retry", "abort")),
-        *("plan", "apply", "export", "schema site"),
+        *("plan", "apply", "export", "schema site", "would-change", "image diff"),
         *(f"import {one}" for one in ("ethers", "dnsmasq", "netbox", "warewulf")),
         *("status", "boots", "explain", "scrub", "reload", "drift", "probe", "doctor"),
         *("reboot", "reboots", "hooks list", "hooks test"),

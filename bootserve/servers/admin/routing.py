@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
@@ -15,7 +15,9 @@ from bootserve.core.transactions import Change
 from bootserve.errors import BootserveError
 from bootserve.model.access import AccessRole, Subject
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
-from bootserve.store.desired import AlsoWrite
+
+if TYPE_CHECKING:  # a client of the API has no use for the database's libraries
+    from bootserve.store.desired import AlsoWrite
 
 __all__ = ["PREFIX", "Answer", "Call", "Need", "Query", "Repeat", "Request", "Route", "problem"]
 

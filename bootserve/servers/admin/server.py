@@ -28,6 +28,7 @@ from bootserve.servers.admin import (
     pins,
     reboots,
     rollouts,
+    would_change,
 )
 from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
@@ -85,6 +86,7 @@ def all_routes(plane: AdminPlane) -> list[Route]:
         *nbps.routes(plane),
         *boots.routes(plane),
         *declared.routes(plane),
+        *would_change.routes(plane),
         *reboots.routes(plane),
         *access.routes(plane),
         *rollouts.routes(plane),
