@@ -83,13 +83,15 @@ SAID: list[tuple[DesiredState, list[str]]] = [
             " 2 are unchanged because of a node pin."
         ],
     ),
-    (changed("r12n01", role="osd"), ["Node r12n01 of rack r12 goes from web@40 to ceph@7 at its next boot."]),
+    (changed("r12n01", role="osd"),
+     ["Node r12n01 of rack r12 goes from web@40 to ceph@7 at its next boot."]),
     (changed("r12n01", boot=BootFrom.LOCAL),
      ["Node r12n01 of rack r12 boots the local disk in place of web@40 at its next boot."]),
     (changed("r12n01", kernel_args="debug"),
      ["Node r12n01 of rack r12 gets other kernel arguments with web@40 at its next boot."]),
     (changed("r12n01", nbp="x.efi", shape=ShapeSetting.BINL),
-     ["Node r12n01 of rack r12 loads NBP x.efi, shape binl in place of the default at its next boot."]),
+     ["Node r12n01 of rack r12 loads NBP x.efi, shape binl in place of the default"
+      " at its next boot."]),
     (changed("r12n01", macs=(mac(99),), labels=(("a", "b"),)),
      ["Node r12n01 of rack r12 changes in macs, labels and boots as before."]),
     (without("r12n01"), ["Node r12n01 of rack r12 is removed, which boots web@40 now."]),
@@ -121,7 +123,7 @@ def test_what_no_commit_would_take_is_refused(
         told(after)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(states(), states())
 def test_changes_lead_from_any_state_to_any_other(one: DesiredState, two: DesiredState) -> None:
     changes = changes_between(one, two)
@@ -129,10 +131,10 @@ def test_changes_lead_from_any_state_to_any_other(one: DesiredState, two: Desire
     assert carried == changes
     assert carried.apply(one) == two
     assert bool(changes) == (one != two)
-    assert not listed(changes, one) == bool(changes)
+    assert bool(listed(changes, one)) == bool(changes)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(states(), states())
 def test_every_node_that_changes_is_in_one_effect(one: DesiredState, two: DesiredState) -> None:
     before, after = snapshot(one, *GENERATIONS), snapshot(two, *GENERATIONS, revision=2)

@@ -11,7 +11,7 @@ from bootserve.model.desired import DesiredState
 from tests.support.sites import states
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(states())
 def test_what_is_written_reads_back_as_the_same(desired: DesiredState) -> None:
     text = write_site(desired)
