@@ -17,7 +17,7 @@ __all__ = ["PlanFile", "dumped", "read_plan", "read_text", "write_text"]
 class PlanFile(BaseModel):
     """A plan. ``file`` is what it was made from; ``lines`` and ``sentences`` say it in words."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     kind: Literal["bootserve-plan"] = "bootserve-plan"
     format: Literal[1] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -153,14 +154,19 @@ def test_an_upload_outlives_a_killed_server(cli: Cli, server: BootServer, tmp_pa
     bundle(tmp_path / "b", "survivor", size=12 * CHUNK)
     partial = cli.state_dir / "artifacts" / "partial"
 
+    def sizes() -> list[int]:
+        found = []
+        for file in partial.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it has just become whole
+                found.append(file.stat().st_size)
+        return found
+
     def strike() -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            if any(file.stat().st_size >= CHUNK for file in partial.glob("*")):
-                break
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and max(sizes(), default=0) < CHUNK:
             time.sleep(0.001)
         server.kill()
-        struck.append(sum(file.stat().st_size for file in partial.glob("*")))
+        struck.append(sum(sizes()))
         server.start()
 
     struck: list[int] = []

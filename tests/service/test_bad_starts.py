@@ -16,7 +16,7 @@ from tests.support.api import Admin, Problem
 from tests.support.curl import curl
 
 
-def fails(server: BootServer, *, timeout: float = 30) -> str:
+def fails(server: BootServer, *, timeout: float = 60) -> str:
     """Start ``server``, which must end with 1 by itself, and return what it said."""
     argv = [*server.command, "serve", "--interface", server.interface]
     argv += ["--state-dir", str(server.state_dir), *server.arguments]
@@ -95,7 +95,7 @@ def test_bad_settings(servers: Servers, arguments: list[str], words: str) -> Non
     argv = [*server.command, "serve", "--interface", server.interface]
     argv += ["--state-dir", str(server.state_dir), *arguments]
     done = subprocess.run(
-        server.namespace.command(argv), capture_output=True, text=True, timeout=10, check=False
+        server.namespace.command(argv), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode in (1, 2)
     assert words in done.stderr.replace("\n", " ")
@@ -166,7 +166,7 @@ def test_a_damaged_database_leaves_the_last_revision_being_served(
     assert "bootserve.generation=web@1" in script
     status = admin.call("GET", "/status")
     assert (status["ready"], status["revision"]["number"]) == (False, 3)
-    assert "the database is away" in status["problems"][0]
+    assert any("the database is away" in one for one in status["problems"])
     with pytest.raises(Problem) as refused:
         admin.call("PUT", "/racks/r1", kernel_args="quiet")
     assert refused.value.status == 503

@@ -51,7 +51,7 @@ Scope = Annotated[str, Field(description="node/NAME, rack/NAME, role/NAME or sit
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Settings(_Entry):

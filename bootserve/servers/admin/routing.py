@@ -29,19 +29,19 @@ SUBJECT: web.RequestKey[Subject] = web.RequestKey("subject", Subject)
 class Request(BaseModel):
     """Base of request bodies: unknown fields are refused, so that a typo is not ignored."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Query(BaseModel):
     """Base of query strings."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Answer(BaseModel):
     """Base of answers."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     def revision_number(self) -> int | None:
         """The revision of the desired state that this shows, which is its ETag; None for others."""
