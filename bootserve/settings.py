@@ -17,6 +17,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from bootserve.core.claims import parse_rule
 from bootserve.core.discovery import UnknownPolicy
 from bootserve.errors import InvalidInput
 from bootserve.model.hooks import Hook
@@ -60,6 +61,20 @@ class Settings(BaseSettings):
         default=None, description="certificate of the admin API (PEM), with its chain"
     )
     admin_tls_key: Path | None = Field(default=None, description="the certificate's key (PEM)")
+    oidc_issuer: str = Field(
+        default="", description="identity provider whose users may log in (OpenID Connect), its URL"
+    )
+    oidc_client_id: str = Field(default="", description="what the provider calls bootserve")
+    oidc_audience: str = Field(
+        default="", description="whom users' tokens must be for (default: oidc_client_id)"
+    )
+    oidc_scope: str = Field(default="openid", description="what a login asks the provider for")
+    oidc_name_claim: str = Field(default="sub", description="the claim that names a user")
+    oidc_bindings: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="what users may: rules such as 'groups=netops operator rack/r12', with commas "
+        "between them",
+    )
     user: str = Field(
         default="",
         description="whom to become once the ports are bound, when started as root "
@@ -181,7 +196,17 @@ class Settings(BaseSettings):
         default="auto", description="auto is text on a terminal and JSON elsewhere"
     )
 
-    @field_validator("interface", "address", "drift_diff_paths", mode="before")
+    @field_validator("oidc_bindings")
+    @classmethod
+    def _rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for rule in value:
+            try:
+                parse_rule(rule)
+            except InvalidInput as error:
+                raise ValueError(f"{error}. {error.hint}") from None
+        return value
+
+    @field_validator("interface", "address", "drift_diff_paths", "oidc_bindings", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         """Take one word, words with commas between them (the environment's way), or a list."""

@@ -19,6 +19,7 @@ from bootserve.cli import (
     groups,
     image,
     imports,
+    login,
     nbp,
     node,
     pin,
@@ -83,7 +84,8 @@ def make_app() -> typer.Typer:
     app.callback(help=HELP, epilog=EPILOG)(_globals)
     serve.add_commands(app)
     parts = (node, groups, image, imports, nbp, pin, declare, rollout, reboot)
-    for part in (*parts, would_change, access, server, drift, audit, as_of, probe, doctor):
+    more = (would_change, access, login, server, drift, audit, as_of)
+    for part in (*parts, *more, probe, doctor):
         part.add_commands(app)
     return app
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import typer
 
-from bootserve.cli.client import Api
+from bootserve.cli.client import Api, Endpoint
 from bootserve.cli.session import Connection
 from bootserve.errors import BootserveError
 from bootserve.servers.admin.routing import Answer
@@ -35,12 +35,12 @@ SECONDS = 2.0
 
 
 def _ask(context: typer.Context, *questions: tuple[str, type[Answer]]) -> list[Answer]:
-    async def ask() -> list[Answer]:
-        async with asyncio.timeout(SECONDS), Api(Connection.of(context).endpoint()) as api:
+    async def ask(endpoint: Endpoint) -> list[Answer]:
+        async with asyncio.timeout(SECONDS), Api(endpoint) as api:
             return [(await api.pages(path, answer)).value for path, answer in questions]
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(ask(Connection.of(context).endpoint()))
     except (BootserveError, OSError):
         # The shell shows what is printed here in the middle of the line that is being typed.
         return []

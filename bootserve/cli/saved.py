@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bootserve.errors import InvalidInput
 
-__all__ = ["Login", "forget_login", "login_of", "save_login", "saved_token"]
+__all__ = ["Login", "forget_login", "login_of", "save_login"]
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
     """A user's login at the server ``url``; ``expires_at`` is seconds since the epoch.
 
-    ``refresh_token`` gets another ``token`` at ``token_endpoint`` without the user; empty where the
-    provider gave none.
+    ``refresh_token`` is what a logout ends at the provider; empty where it gave none.
     """
 
     url: str
     token: str
     expires_at: float
     refresh_token: str = ""
-    token_endpoint: str = ""
-    client_id: str = ""
 
 
 def _file() -> Path:
@@ -77,18 +73,3 @@ def forget_login(url: str) -> Login | None:
 def login_of(url: str) -> Login | None:
     """Return the login at ``url``, expired or not."""
     return _read().get(url)
-
-
-def saved_token(url: str) -> str:
-    """Return the token of the login at ``url``; empty without one.
-
-    Raises InvalidInput for one that has expired.
-    """
-    login = login_of(url)
-    if login is None:
-        return ""
-    if login.expires_at <= time.time():
-        raise InvalidInput(
-            f"the login at {url} has expired", hint=f"Run 'bootserve login --server {url}'."
-        )
-    return login.token

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,7 +18,7 @@ import typer
 
 from bootserve.cli.client import Api, Endpoint, Reply
 from bootserve.cli.output import Output
-from bootserve.cli.saved import saved_token
+from bootserve.cli.saved import login_of
 from bootserve.errors import InvalidInput
 from bootserve.servers.admin.routing import Answer
 from bootserve.settings import load_settings
@@ -77,7 +78,19 @@ class Connection:
         if self.token_file is not None:
             return _read_token(self.token_file)
         named = _plain(os.environ.get("BOOTSERVE_TOKEN", ""))
-        return named or saved_token(url) or _read_token(state_dir / "admin.token")
+        return named or _saved_token(url) or _read_token(state_dir / "admin.token")
+
+
+def _saved_token(url: str) -> str:
+    """Return the token of the login at ``url``; empty without one, InvalidInput when it is over."""
+    login = login_of(url)
+    if login is None:
+        return ""
+    if login.expires_at <= time.time():
+        raise InvalidInput(
+            f"the login at {url} has expired", hint=f"Run 'bootserve login --server {url}'."
+        )
+    return login.token
 
 
 def check_url(url: str) -> str:
@@ -137,8 +150,10 @@ class Session:
     def run(self, work: Callable[[Api], Awaitable[T]]) -> T:
         """Run ``work`` with a connection to the server and return what it returns."""
 
+        endpoint = self._endpoint
+
         async def connected() -> T:
-            async with Api(self._endpoint) as api:
+            async with Api(endpoint) as api:
                 return await work(api)
 
         return asyncio.run(connected())

@@ -11,17 +11,20 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from bootserve.core.claims import check_provider_url, parse_rule
 from bootserve.errors import BootserveError, InvalidInput
 from bootserve.servers.admin.accessbook import AccessBook
-from bootserve.servers.admin.auth import Gate, Users, read_or_make_token
+from bootserve.servers.admin.auth import Gate, read_or_make_token
+from bootserve.servers.admin.oidc import OidcUsers, Provider
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.admin.server import make_app
 from bootserve.service.calm import Calm
 from bootserve.service.ports import Ports
 from bootserve.service.tls import Tls
 from bootserve.settings import Settings
 
-__all__ = ["is_ours", "keep_uses", "listen", "make_admin_app"]
+__all__ = ["find_users", "is_ours", "keep_uses", "listen", "login_of", "make_admin_app"]
 
 USES_SECONDS = 60.0
 
@@ -45,13 +48,36 @@ def is_ours(settings: Settings, tls: Tls | None) -> Callable[[str], bool]:
     return ours
 
 
+def find_users(settings: Settings, book: AccessBook) -> OidcUsers | None:
+    """Return the users of the provider in ``settings``, None without one; raises InvalidInput."""
+    issuer, client = settings.oidc_issuer, settings.oidc_client_id
+    if not issuer:
+        return None
+    check_provider_url(issuer)
+    if not client:
+        raise InvalidInput(
+            "oidc_issuer needs oidc_client_id", hint="Register bootserve at the provider."
+        )
+    rules = [parse_rule(rule) for rule in settings.oidc_bindings]
+    audience = settings.oidc_audience or client
+    return OidcUsers(Provider(issuer, audience, settings.oidc_name_claim, rules), book)
+
+
+def login_of(settings: Settings) -> LoginOut:
+    """Return where users log in."""
+    return LoginOut(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        scope=settings.oidc_scope,
+    )
+
+
 async def make_admin_app(
     settings: Settings,
     plane: AdminPlane,
     registry: CollectorRegistry,
     calm: Calm,
     tls: Tls | None,
-    users: Users | None,
 ) -> web.Application:
     """Return the admin plane's application; raises InvalidInput for a bad token file."""
     try:
@@ -62,6 +88,7 @@ async def make_admin_app(
     def failed(address: str, subject: str, reason: str) -> None:
         calm.warning("login failed", address=address, subject=subject, reason=reason)
 
+    users = find_users(settings, plane.access)
     gate = Gate(
         token,
         plane.access,

@@ -20,12 +20,11 @@ from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError
 from bootserve.servers.admin.plane import AdminPlane, DriftSight
 from bootserve.servers.admin.repeats import Repeats
-from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
 from bootserve.servers.neighbours import Neighbours
-from bootserve.service.admin import keep_uses, listen, make_admin_app
+from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.logs import Output, make_logger, make_script_log
@@ -74,9 +73,10 @@ def serve(settings: Settings) -> int:
         with contextlib.ExitStack() as stack:
             with identity.assumed():
                 stack.enter_context(StateLock(settings.state_dir / LOCK_FILE))
+                tls = open_tls(settings)
             ports = stack.enter_context(contextlib.closing(bind_ports(settings, networks)))
             identity.become()
-            return asyncio.run(_serve(settings, ports, log, output))
+            return asyncio.run(_serve(settings, ports, tls, log, output))
     except BootserveError as error:
         print(f"bootserve: {error}", file=sys.stderr)
         if error.hint:
@@ -91,7 +91,9 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> int:
+async def _serve(
+    settings: Settings, ports: Ports, tls: Tls | None, log: Any, output: Output
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,7 +106,6 @@ async def _serve(settings: Settings, ports: Ports, log: Any, output: Output) -> 
         parts.rollouts = make_rollouts(parts, log)
         stack.callback(parts.sql.close)
         stack.callback(parts.calm.flush)
-        tls = open_tls(settings)
         reload = partial(_reload, parts, tls, log)
         loop.add_signal_handler(signal.SIGHUP, _reload_on_signal, reload, log)
         await _start(parts, kept, ports, tls, reload, log, stack)
@@ -255,13 +256,13 @@ async def _start_admin(
         repeats=Repeats(KeptAnswers(kept.database), parts.sql),
         reboots=parts.rebooting,
         access=parts.access,
-        login=LoginOut(issuer="", client_id="", scope=""),
+        login=login_of(settings),
         rollouts=parts.rollouts,
         audit=parts.audit.desk,
         history=HistoryStore(kept.database),
         drift=_drift_sight(parts),
     )
-    app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls, None)
+    app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls)
     runner = await _runner(app, parts.calm, stack)
     _background(stack, keep_uses(parts.access))
     await listen(settings, ports, runner, tls, stack.callback)

@@ -57,6 +57,7 @@ def test_all_the_commands_are_there() -> None:
         *(f"token {one}" for one in ("create", "list", "revoke")),
         *(f"access {one}" for one in ("grant", "revoke", "list")),
         *("whoami", "as-of", *(f"audit {one}" for one in ("verify", "export", "key", "head"))),
+        *("login", "logout"),
     }
 
 

@@ -169,8 +169,13 @@ def problem(error: BootserveError) -> web.Response:
     }
     if error.hint:
         document["hint"] = error.hint
+    wait = error.members.get("retry_after")
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     return web.Response(
         status=error.http_status,
         body=json.dumps(document).encode(),
         content_type="application/problem+json",
+        headers=headers,
     )

@@ -1,0 +1,179 @@
+"""Users of an identity provider: their signed tokens, checked by the provider's published keys.
+
+OpenID Connect Discovery 1.0 finds the keys, RFC 7517 and 7519 say what they and the tokens are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import jwt
+
+from bootserve.core.claims import ClaimRule, bindings_from
+from bootserve.errors import Unauthorized, Unavailable
+from bootserve.model.access import Subject
+from bootserve.servers.admin.accessbook import AccessBook
+
+__all__ = ["ALGORITHMS", "OidcUsers", "Provider"]
+
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+"""Signatures by the provider alone: never ``none``, nor a secret that is shared (HS256)."""
+
+KEYS_SECONDS = 3600.0
+REFETCH_SECONDS = 30.0
+FETCH_TIMEOUT = 10.0
+LEEWAY_SECONDS = 30.0
+MAX_DOCUMENT = 1 << 20
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """The provider and what its tokens must say; ``name_claim`` is what a user is called by."""
+
+    issuer: str
+    audience: str
+    name_claim: str
+    rules: Sequence[ClaimRule]
+
+
+class OidcUsers:
+    """Verifies users' tokens; the provider's keys are fetched when needed and kept for an hour.
+
+    A token by a key that is not known makes them be fetched again, at most every 30 seconds, so
+    that the provider can change its keys at any time.
+    """
+
+    def __init__(self, provider: Provider, book: AccessBook) -> None:
+        self._provider = provider
+        self._book = book
+        self._keys: list[jwt.PyJWK] = []
+        self._fetched_at = -KEYS_SECONDS
+        self._asked_at = -REFETCH_SECONDS
+        self._lock = asyncio.Lock()
+
+    def takes(self, token: str) -> bool:
+        """Whether ``token`` is written as a signed JWT."""
+        return token.startswith("eyJ") and token.count(".") == 2
+
+    def claimed(self, token: str) -> str:
+        """Return the subject that ``token`` claims, unverified, for counting failures."""
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except jwt.PyJWTError:
+            return "user"
+        return f"user:{claims.get(self._provider.name_claim, '')!s:.{MAX_NAME}}"
+
+    async def subject_of(self, token: str, now: float) -> Subject:
+        """Return the user, bound by the rules and by what was granted to it.
+
+        Raises Unauthorized for a token that is not valid here and now, and Unavailable when the
+        provider's keys cannot be had.
+        """
+        claims = await self._claims(token)
+        name = claims.get(self._provider.name_claim)
+        if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()):
+            raise Unauthorized(f"the token has no usable claim {self._provider.name_claim}")
+        grantee = f"user:{name}"
+        bindings = bindings_from(self._provider.rules, claims) + self._book.bindings(grantee)
+        return Subject(grantee, bindings, grantee)
+
+    async def _claims(self, token: str) -> Mapping[str, Any]:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise Unauthorized("the token is not a JWT") from None
+        if header.get("alg") not in ALGORITHMS:
+            raise Unauthorized(f"tokens signed by {header.get('alg')!s:.20} are not accepted")
+        key = await self._key(header)
+        try:
+            return jwt.decode(
+                token,
+                key,
+                algorithms=[str(header["alg"])],
+                issuer=self._provider.issuer,
+                audience=self._provider.audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized(
+                "the login has expired", hint="Run 'bootserve login' again."
+            ) from None
+        except (jwt.PyJWTError, ValueError) as error:
+            raise Unauthorized(f"the token is not valid: {error}") from None
+
+    async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
+        for fresh in (False, True):
+            await self._refresh(force=fresh)
+            for key in self._keys:
+                if _may_sign(key, header):
+                    return key
+        raise Unauthorized("the token is signed by a key that the provider does not publish")
+
+    async def _refresh(self, *, force: bool) -> None:
+        async with self._lock:
+            now = time.monotonic()
+            old = now - self._fetched_at >= KEYS_SECONDS
+            if not (force or old) or now - self._asked_at < REFETCH_SECONDS:
+                return
+            self._asked_at = now
+            try:
+                self._keys = await self._fetch()
+                self._fetched_at = now
+            except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+                if not self._keys:  # else those it had are good for a while
+                    self._asked_at = now - REFETCH_SECONDS + 1
+                    raise Unavailable(
+                        f"the provider {self._provider.issuer} cannot be asked for its keys:"
+                        f" {error or type(error).__name__}"
+                    ) from None
+
+    async def _fetch(self) -> list[jwt.PyJWK]:
+        issuer = self._provider.issuer
+        timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            found = await _get(session, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+            if found.get("issuer") != issuer:
+                raise ValueError(f"it says that it is {found.get('issuer')!s:.100}")
+            keys = await _get(session, str(found.get("jwks_uri")))
+        usable = []
+        for one in keys.get("keys") or []:
+            try:
+                usable.append(jwt.PyJWK.from_dict(one))
+            except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
+                continue  # of a kind that pyjwt does not know: no token of ours is by it
+        return usable
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with session.get(url, raise_for_status=True, allow_redirects=False) as response:
+        data = await response.content.read(MAX_DOCUMENT)
+    parsed = json.loads(data)
+    if not isinstance(parsed, dict):
+        raise ValueError(f"{url} is no JSON object")
+    return parsed
+
+
+def _may_sign(key: jwt.PyJWK, header: Mapping[str, Any]) -> bool:
+    """Whether the token with ``header`` may be by ``key``: its id, and no key for encryption."""
+    if key.key_type == "oct" or key.public_key_use not in (None, "sig"):
+        return False
+    kid = header.get("kid")
+    if kid is not None:
+        return bool(key.key_id == kid) and _fits(key, str(header["alg"]))
+    return _fits(key, str(header["alg"]))
+
+
+def _fits(key: jwt.PyJWK, algorithm: str) -> bool:
+    kinds = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
+    return kinds.get(algorithm[:2]) == key.key_type
