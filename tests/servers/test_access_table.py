@@ -168,6 +168,13 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
     "POST /plan": ("viewer", [on("/plan", SITE, base=0, changes={})]),
     # what it changes is checked where it is committed: test_access.py
     "POST /apply": ("operator", [on("/apply", base=0, changes={})]),
+    "GET /audit": ("viewer", [on("/audit", SITE)]),
+    "GET /audit/key": ("viewer", [on("/audit/key", SITE)]),
+    "GET /audit/head": ("viewer", [on("/audit/head", SITE)]),
+    "POST /audit/verify": ("viewer", [on("/audit/verify", SITE)]),
+    "GET /audit/export": ("viewer", [on("/audit/export?until=1", SITE)]),
+    "GET /as-of": ("viewer", [on("/as-of?at=1", SITE)]),
+    "GET /would-change": ("viewer", [on("/would-change")]),
     "GET /tokens": ("admin", [on("/tokens")]),
     "POST /tokens": (
         "admin",
