@@ -71,6 +71,14 @@ def test_the_table_is_for_people() -> None:
         ("colour = 1", "there is no setting colour"),
         ("http_port = 0", "http_port"),
         ("= 1", "is not TOML"),
+        ("[[hooks]]\nname = 'x'\nrun = ['/bin/true']", "hooks[1].when (file"),
+        ("[[hooks]]\nname = 'x'\nwhen = 'now'", "hooks[1].when (file"),
+        ("[[hooks]]\nname = 'x'\nwhen = 'after'\ncolour = 1", "hooks[1].colour (file"),
+        ("[[hooks]]\nname = 'x'\nwhen = 'after'", "hook x: give either run, a command, or url"),
+        (
+            "[[hooks]]\nname = 'x'\nwhen = 'after'\nrun = ['/bin/true']\n" * 2,
+            "two hooks are called x",
+        ),
     ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:

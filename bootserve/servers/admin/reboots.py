@@ -67,12 +67,12 @@ class _Reboots:
 
     async def list_all(self, call: Call[Request, RebootQuery]) -> RebootList:
         query, nodes = call.query, self._plane.current.snapshot.state.nodes
-        if query.node is not None and not call.sees(nodes.get(query.node)):
-            raise NotFound(f"there is no node {query.node}", hint="See 'bootserve node list'.")
         found = await self._plane.database.run(
             self._reboots.store.list, node=query.node, rollout=query.rollout, limit=query.limit
         )
         seen = [one for one in found if call.sees(nodes.get(one.reboot.node))]
+        if not seen and query.node is not None and query.node not in nodes:
+            raise NotFound(f"there is no node {query.node}", hint="See 'bootserve node list'.")
         return RebootList(reboots=[_out(one) for one in seen])
 
     async def show(self, call: Call[Request, NoQuery]) -> RebootOut:
