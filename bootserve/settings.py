@@ -348,6 +348,8 @@ def load_settings(
             sources[name] = f"BOOTSERVE_{name.upper()}" if source == "environment" else source
     try:
         return Settings(**values), sources
+    except InvalidInput as error:  # of a hook, which checks itself
+        raise InvalidInput(f"hooks ({sources['hooks']}): {error}", hint=error.hint) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
