@@ -40,14 +40,15 @@ class Plan:
         boot = servers.get(self.server).bootserve
         file = servers.folder / f"{case}.yaml"
         file.write_text("".join(_site(case, self.nodes)))
-        argv = [*boot.command, "plan", "-f", str(file), "--json"]
+        saved = servers.folder / f"{case}.json"
+        argv = [*boot.command, "plan", "-f", str(file), "-o", str(saved)]
         env = {**os.environ, "BOOTSERVE_STATE_DIR": str(boot.state_dir)}
         began = time.monotonic()
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
         took = time.monotonic() - began
         if done.returncode != _CHANGES:
             raise HarnessError(f"the plan came to {done.returncode}: {done.stderr[-300:]}")
-        told = sum(len(one["nodes"]) for one in json.loads(done.stdout)["effects"])
+        told = sum(len(one["nodes"]) for one in json.loads(saved.read_text())["effects"])
         wanted = self.nodes * (2 if case == "new" else 1)
         return {"s": took, "failed": float(abs(told - wanted)), "MB": file.stat().st_size / 1e6}
 

@@ -70,5 +70,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def dumped(plan: PlanFile) -> str:
-    """Return ``plan`` as JSON."""
-    return json.dumps(plan.model_dump(mode="json"), indent=1) + "\n"
+    """Return ``plan`` as JSON, on one line: indenting 10,000 nodes takes half a second."""
+    return json.dumps(plan.model_dump(mode="json")) + "\n"

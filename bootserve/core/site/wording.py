@@ -69,8 +69,8 @@ def _sentence(effect: Effect) -> str:
             boots = _boots(effect.after, one)
             return f"{_who(effect)} {'is' if one else 'are'} added and {boots} {next_boot}"
         case EffectKind.REMOVED:
-            gone = "is removed, which boots" if one else "are removed, which boot"
-            return f"{_who(effect)} {gone} {effect.before} now"
+            gone = "is removed; until now it" if one else "are removed; until now they"
+            return f"{_who(effect)} {gone} {_boots(effect.before, one)}"
         case EffectKind.ARGUMENTS:
             get = "gets" if one else "get"
             return f"{_who(effect)} {get} other kernel arguments with {effect.after} {next_boot}"

@@ -94,7 +94,7 @@ SAID: list[tuple[DesiredState, list[str]]] = [
       " at its next boot."]),
     (changed("r12n01", macs=(mac(99),), labels=(("a", "b"),)),
      ["Node r12n01 of rack r12 changes in macs, labels and boots as before."]),
-    (without("r12n01"), ["Node r12n01 of rack r12 is removed, which boots web@40 now."]),
+    (without("r12n01"), ["Node r12n01 of rack r12 is removed; until now it boots web@40."]),
     (replace(BASE, nodes={**BASE.nodes, "x": Node("x", (mac(98),), role="compute")}),
      ["Node x is added and boots web@40 at its next boot."]),
     (replace(BASE, racks={"r12": Rack("r12", "quiet")}),
