@@ -163,7 +163,6 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
         "viewer",
         [on("/boots"), on("/boots?node=n1", N1), on("/boots?node=n2", N2)],
     ),
-    "GET /would-change": ("viewer", [on("/would-change")]),
     "GET /state": ("viewer", [on("/state", SITE)]),
     "GET /changes": ("viewer", [on("/changes?since=0", SITE)]),
     "POST /plan": ("viewer", [on("/plan", SITE, base=0, changes={})]),
