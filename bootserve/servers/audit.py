@@ -71,7 +71,7 @@ class AuditDesk:
         self._database = database
         self._thread = thread
         self._signer = signer
-        self._flush = flush
+        self.flush = flush
         self._head_file = head_file
         self.lock = asyncio.Lock()
 
@@ -88,7 +88,7 @@ class AuditDesk:
 
     async def heads(self) -> dict[str, Any]:
         """Return the heads of this server's chains, signed."""
-        await self._flush()
+        await self.flush()
         heads = await self._thread.run(self.log.heads)
         return head_document(self.signer, self.log.server, heads, time.time())
 
@@ -101,7 +101,7 @@ class AuditDesk:
         trusted = [parse_public_key(key) for key in keys]
         if self._signer:
             trusted.append(self._signer.public)
-        await self._flush()
+        await self.flush()
         verdict = Verdict()
         async with self.lock:
             chains = await self._thread.run(self.log.chains)
@@ -165,7 +165,7 @@ class AuditDesk:
         Raises Unavailable, and NotFound when there are none, before the first line.
         """
         signer = self.signer
-        await self._flush()
+        await self.flush()
         async with self.lock:
             spans = await self._spans(since, until)
             if not spans:

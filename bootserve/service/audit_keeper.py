@@ -125,6 +125,8 @@ class AuditKeeper:
 
     async def turn(self) -> None:
         """Record what waits, keep the heads, add a checkpoint and prune where that is due."""
+        if self._watch.problem:  # the journal holds the record of it: that is what is tried again
+            await self.desk.flush()
         while self._pending:
             await self.desk.record(self._pending[0])
             del self._pending[0]

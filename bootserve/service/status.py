@@ -58,7 +58,7 @@ class Reporter(Collector):
         journal, snapshot = parts.kept.journal, parts.current.snapshot
         problems = self._problems()
         recent = up = discovered = 0
-        if not parts.filler.away:
+        if not parts.filler.away and not parts.kept.watch.problem:
             await parts.filler.flush()
             since = time.time() - 3600
             boots = await parts.sql.run(parts.kept.boots.active_since, since)
