@@ -117,7 +117,7 @@ def test_how_sqlite_is_set_up(database: Database) -> None:
         "journal_mode": "wal",
         "synchronous": 2,
         "foreign_keys": 1,
-        "busy_timeout": 5000,
+        "busy_timeout": 3000,
     }
 
 
