@@ -223,7 +223,7 @@ LINES: tuple[Line, ...] = (
             case,
             3.0,
             below=True,
-            show=("MB",),
+            show=("CPU s", "MB"),
         )
         for case, what in (
             ("explicit", "each written out"),

@@ -13,6 +13,7 @@ from vm_harness.errors import HarnessError
 
 from bench.fleet import mac_of
 from bench.loads import Figures
+from bench.processes import cpu_seconds
 from bench.servers import Servers
 
 __all__ = ["Plan"]
@@ -36,21 +37,34 @@ class Plan:
     seconds: float = 0.0
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
-        """Return the seconds that one plan takes; ``seconds`` is of no matter."""
-        boot = servers.get(self.server).bootserve
+        """Return the seconds that one plan takes, and CPU seconds of server and command together.
+
+        ``seconds`` is of no matter.
+        """
+        server = servers.get(self.server)
+        boot = server.bootserve
         file = servers.folder / f"{case}.yaml"
         file.write_text("".join(_site(case, self.nodes)))
         saved = servers.folder / f"{case}.json"
         argv = [*boot.command, "plan", "-f", str(file), "-o", str(saved)]
         env = {**os.environ, "BOOTSERVE_STATE_DIR": str(boot.state_dir)}
+        cpu = cpu_seconds(server.namespace) + _of_children()
         began = time.monotonic()
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
         took = time.monotonic() - began
+        cpu = cpu_seconds(server.namespace) + _of_children() - cpu
         if done.returncode != _CHANGES:
             raise HarnessError(f"the plan came to {done.returncode}: {done.stderr[-300:]}")
         told = sum(len(one["nodes"]) for one in json.loads(saved.read_text())["effects"])
         wanted = self.nodes * (2 if case == "new" else 1)
-        return {"s": took, "failed": float(abs(told - wanted)), "MB": file.stat().st_size / 1e6}
+        size = file.stat().st_size / 1e6
+        return {"s": took, "CPU s": cpu, "failed": float(abs(told - wanted)), "MB": size}
+
+
+def _of_children() -> float:
+    """Return the CPU seconds of this process' children that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _site(case: str, nodes: int) -> Iterator[str]:

@@ -29,6 +29,7 @@ __all__ = [
 MAX_NAMES = 100_000
 """How many names one pattern may stand for."""
 
+_SPECIAL = re.compile(r"[\[\],]")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _DECIMAL = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?:/([1-9]\d{0,5}))?)?")
 _HEX = r"[0-9a-f:]{1,17}"
@@ -47,6 +48,8 @@ def expand(pattern: str) -> list[str]:
 
     Commas outside brackets join several patterns. Raises InvalidInput.
     """
+    if not _SPECIAL.search(pattern):
+        return [pattern.strip()] if pattern.strip() else []
     parts = re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", pattern)
     return _limited((name for part in parts for name in _expand(part.strip(), _decimals)), pattern)
 
