@@ -11,7 +11,7 @@ from bootserve.model.access import Binding, Grant, Token, check_grantee, parse_a
 from bootserve.model.desired import DesiredState
 from bootserve.model.names import check_name
 from bootserve.servers.admin.accessbook import AccessBook, hash_token, new_token
-from bootserve.servers.admin.needs import ADMIN, NOBODY, anywhere, places
+from bootserve.servers.admin.needs import ADMIN, ANYBODY, NOBODY, anywhere, places
 from bootserve.servers.admin.paging import PageQuery, page
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
@@ -229,6 +229,6 @@ def _grant_routes(access: _Access) -> list[Route]:
             query=WithdrawQuery,
             needs=places(ADMIN, _withdrawn, "that scope"),
         ),
-        Route("GET", "/whoami", "Who asks", access.whoami, WhoamiOut, needs=NOBODY),
+        Route("GET", "/whoami", "Who asks", access.whoami, WhoamiOut, needs=ANYBODY),
         Route("GET", "/login", "Where users log in", access.login, LoginOut, needs=NOBODY),
     ]

@@ -203,6 +203,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             "Export it as signed JSON lines",
             audit.export,
             query=ExportQuery,
+            media="application/jsonl",
             needs=read,
         ),
         Route(

@@ -27,6 +27,7 @@ from bootserve.servers.admin.routing import Call, Need
 
 __all__ = [
     "ADMIN",
+    "ANYBODY",
     "NOBODY",
     "OPERATOR",
     "VIEWER",
@@ -40,7 +41,8 @@ __all__ = [
 
 VIEWER, OPERATOR, ADMIN = AccessRole.VIEWER, AccessRole.OPERATOR, AccessRole.ADMIN
 
-NOBODY = Need(None, None, "nothing: anyone may ask")
+NOBODY = Need(None, None, "nothing: anyone may ask", anonymous=True)
+ANYBODY = Need(None, None, "a login, and no role")
 
 
 def anywhere(role: AccessRole = VIEWER) -> Need:

@@ -114,13 +114,15 @@ Handler = Callable[[Call[Any, Any]], Awaitable["Answer | web.StreamResponse"]]
 class Need:
     """The role that a route needs, in each of the places that ``where`` finds for a call.
 
-    ``where`` None is a role in any scope; ``role`` None is for everybody. Make one with
+    ``where`` None is a role in any scope; ``role`` None needs none, and ``anonymous`` no login
+    either. Make one with
     :mod:`bootserve.servers.admin.needs`.
     """
 
     role: AccessRole | None
     where: Callable[[DesiredState, Call[Any, Any]], Iterable[Place]] | None
     words: str
+    anonymous: bool = False
 
     def check_role(self, who: Subject) -> None:
         """Raise Refused when ``who`` has the role nowhere, before anything of its is read."""
@@ -139,7 +141,7 @@ class Route:
     """One operation of the API. ``path`` is relative to ``/api/v1``.
 
     ``raw`` marks a body that is bytes and not JSON; ``answer`` is None for an answer that is not
-    a JSON object of ours. ``secret`` marks an answer that is shown once and kept nowhere.
+    a JSON object of ours but of type ``media``. ``secret`` marks an answer that is shown once and kept nowhere.
     ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
     """
 
@@ -154,6 +156,7 @@ class Route:
     raw: bool = False
     tags: tuple[str, ...] = field(default=())
     secret: bool = False
+    media: str = "application/octet-stream"
     _: KW_ONLY
     needs: Need
 
