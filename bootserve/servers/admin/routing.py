@@ -141,8 +141,8 @@ class Route:
     """One operation of the API. ``path`` is relative to ``/api/v1``.
 
     ``raw`` marks a body that is bytes and not JSON; ``answer`` is None for an answer that is not
-    a JSON object of ours but of type ``media``. ``secret`` marks an answer that is shown once and kept nowhere.
-    ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
+    a JSON object of ours but of type ``media``. ``secret`` marks an answer that is shown once and
+    kept nowhere. ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
     """
 
     method: str
