@@ -36,6 +36,9 @@ def _words(kind: str, detail: Mapping[str, Any]) -> str:
             return f"discovered machine {detail['mac']} forgotten"
         case AuditKind.RELEASE:
             return "released from its wait" if detail["waited"] else "released"
+        case AuditKind.REBOOT:
+            how = f" by {detail['method']}" if detail["what"] == "asked for" else ""
+            return f"{detail['reboot']} {detail['what']}{how}"
         case AuditKind.RELOAD:
             return "templates and quirks read again"
         case AuditKind.SERVER:

@@ -31,6 +31,7 @@ class AuditKind(StrEnum):
     TOKEN = "token"
     ACCESS = "access"
     ROLLOUT = "rollout"
+    REBOOT = "reboot"
     CHECKPOINT = "checkpoint"
     PRUNE = "prune"
     BOOT = "boot"

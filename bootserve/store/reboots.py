@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, insert, select, update
 
 from bootserve.errors import NotFound
+from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.hooks import HookOutcome, HookRun, HookWhen
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.reboot_record import Reboot, RebootPhase, RebootShown
+from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.reboot_tables import reboot, reboot_hook
 
@@ -43,6 +45,7 @@ class RebootStore:
             row = connection.execute(select(_R).where(_R.c.id == wanted.id)).one_or_none()
             if row is None:
                 connection.execute(insert(_R).values(_values(wanted)))
+                _record(connection, wanted, "asked for", wanted.asked_at)
                 _prune(connection, wanted.node)
                 return RebootShown(wanted)
             _lose(connection, wanted.id, "the server ended meanwhile")
@@ -64,6 +67,11 @@ class RebootStore:
             if values.get("ended_at"):
                 _lose(connection, reboot_id, "it was left off")
             connection.execute(update(_R).where(_R.c.id == reboot_id).values(_plain(values)))
+            if values.get("ended_at"):
+                row = connection.execute(select(_R).where(_R.c.id == reboot_id)).one()
+                ended = _shown(connection, row).reboot
+                what = "done" if ended.done else "failed"
+                _record(connection, ended, what, values["ended_at"])
 
     def started(self, reboot_id: str, run: HookRun) -> None:
         """Put an attempt of a hook on record, before it is made."""
@@ -117,6 +125,19 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value.value if isinstance(value, Enum) else value for name, value in values.items()
     }
+
+
+def _record(connection: Connection, reboot: Reboot, what: str, at: float) -> None:
+    """Put on the audit log what an admin asked for; of rollouts their own records tell."""
+    if reboot.rollout:
+        return
+    subject = reboot.by if what == "asked for" else "bootserve"
+    detail = {"reboot": reboot.id, "method": reboot.method.value, "what": what}
+    about = (f"node/{reboot.node}",)
+    append_changes(
+        connection,
+        AuditEntry(AuditKind.REBOOT, at, subject, reboot.failure, about=about, detail=detail),
+    )
 
 
 def _lose(connection: Connection, reboot_id: str, why: str) -> None:

@@ -46,6 +46,10 @@ def test_a_reboot_is_followed_to_its_end_and_listed(site: Site, cli: Cli) -> Non
     assert " hook " in listed[1]
     assert " done " in listed[1]
     assert f"  cordon at {name}\n" in cli("reboots", name, "--hooks").out
+    audited = cli("audit", "--kind", "reboot", "--node", name).out.splitlines()[1:]
+    assert f" reboot-{name}-1 done " in audited[0]
+    assert f" reboot-{name}-1 asked for by hook " in audited[1]
+    assert [line.split()[2] for line in audited] == ["bootserve", "root"]
     (shown,) = cli.json("reboots", name)["reboots"]
     assert (shown["done"], shown["by"], len(shown["runs"])) == (True, "root", 4)
 
