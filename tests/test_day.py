@@ -72,8 +72,9 @@ def server(lab: Lab) -> BootServer:
     """A server whose images have been built; heartbeats come at any pace."""
     made = lab.bootserve().start()
     admin = Admin(made.state_dir)
-    for text in ("1", "2"):
-        admin.publish("k8s-node", text, packages={"linux-image": text, "kubelet": "1.31"})
+    for kernel in ("6.1.137-1", "6.1.140-1"):
+        packages = {"linux-image": kernel, "kubelet": "1.31.4-1"}
+        admin.publish("k8s-node", kernel, packages=packages)
     return made
 
 
