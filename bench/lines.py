@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bench.delays import Answers, Gap, Latency, Memory
+from bench.heartbeats import Heartbeats
 from bench.loads import Artifact, Figures, Idle, Offers, Scripts, Tftp
 from bench.plans import Plan
 from bench.servers import Servers
@@ -92,6 +93,7 @@ WORKS: dict[str, Work] = {
     "artifact": Work(Artifact(_SCRIPTS), tuple(_SCRIPTS)),
     "latency": Work(Latency("bootserve 10000"), ("alone", "warm", "cold")),
     "commit": Work(Gap("bootserve 100000"), ("commit", "quiet")),
+    "heartbeats": Work(Heartbeats("bootserve 10000", 10_000), (_US,)),
     "memory": Work(Memory("bootserve 100000 fresh", "bootserve 100000"), (_US,)),
     "plan": Work(Plan("bootserve 10000", 10_000), ("explicit", "lists", "new")),
     "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "scripts", 8000), tuple(_ANSWERS)),
@@ -213,6 +215,16 @@ LINES: tuple[Line, ...] = (
         250.0,
         below=True,
         show=("peak MB", "used MB"),
+    ),
+    Line(
+        "heartbeats",
+        "heartbeats of 10,000 nodes, one a minute each",
+        "heartbeats",
+        "CPU %",
+        _US,
+        10.0,
+        below=True,
+        show=("CPU µs", "p50 ms", "p99 ms"),
     ),
     *(
         Line(

@@ -23,6 +23,7 @@ from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
+from bootserve.servers.boot.plain_heartbeats import PlainHeartbeats
 from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
@@ -281,6 +282,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         *reports.routes(report_desk),
         *heartbeats.routes(heartbeat_desk),
     ]
+    plain = PlainHeartbeats(heartbeat_desk, parts.heartbeats.book)
     for segment in parts.segments:
         neighbours = Neighbours(segment.interface)
         stack.callback(neighbours.close)
@@ -294,6 +296,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
             cast(Callable[[], asyncio.Protocol], server),
             unasked=unasked,
             busy=lambda server=server: len(server.connections),  # type: ignore[misc]
+            heartbeat=plain.answer,
         )
         await listener.start(segment.http)
         stack.push_async_callback(listener.stop)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from bootserve.build.bundle import Bundle, read_bundle
-from bootserve.build.image import build_image, default_cache_dir
-from tests.support.bundles import ROOT
+from bootserve.build.bundle import Bundle
+from tests.support.bundles import built_once, small_base
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +20,8 @@ def demo_tree(demo_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def base_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of debian-base, with the small kernel and few packages, and all else as it is."""
-    folder = tmp_path_factory.mktemp("base")
-    definition = shutil.copytree(ROOT / "images/debian-base", folder / "definition", symlinks=True)
-    toml = (definition / "image.toml").read_text()
-    before, _, rest = toml.partition("packages = [")
-    packages = '["dbus", "iproute2", "openssh-server", "systemd-resolved"]'
-    toml = f"{before}packages = {packages}{rest.partition(']')[2]}"
-    toml = toml.replace('kernel = "generic"', 'kernel = "cloud"')
-    toml = toml.replace("compression_level = 15", "compression_level = 1")
-    (definition / "image.toml").write_text(toml)
-    build_image(definition, output=folder / "bundle", cache_dir=default_cache_dir())
-    return unpack(read_bundle(folder / "bundle"), folder / "root")
+    base = built_once(tmp_path_factory, "base", small_base)
+    return unpack(base, tmp_path_factory.mktemp("base") / "root")
 
 
 def unpack(bundle: Bundle, target: Path) -> Path:

@@ -13,10 +13,14 @@ import pytest
 from bootserve.build.bundle import Bundle, read_bundle
 from bootserve.build.image import build_image, default_cache_dir
 
-__all__ = ["DEMO", "ROOT", "built_once"]
+__all__ = ["DEMO", "ROOT", "built_once", "small_base"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "images/demo"
+BASE = ROOT / "images/debian-base"
+_BASE_PACKAGES = (
+    '["dbus", "iproute2", "logrotate", "man-db", "openssh-server", "procps", "systemd-resolved"]'
+)
 
 
 def built_once(
@@ -41,3 +45,18 @@ def built_once(
                 change(definition)
             build_image(definition, output=output, cache_dir=default_cache_dir())
     return read_bundle(output)
+
+
+def small_base(definition: Path) -> None:
+    """Make ``definition`` that of debian-base, with the small kernel and few packages.
+
+    All else is as it is. Whoever uses it shares one unpacked tree.
+    """
+    shutil.rmtree(definition, ignore_errors=True)
+    shutil.copytree(BASE, definition, symlinks=True)
+    toml = (definition / "image.toml").read_text()
+    before, _, rest = toml.partition("packages = [")
+    toml = f"{before}packages = {_BASE_PACKAGES}{rest.partition(']')[2]}"
+    toml = toml.replace('kernel = "generic"', 'kernel = "cloud"')
+    toml = toml.replace("compression_level = 15", "compression_level = 1")
+    (definition / "image.toml").write_text(toml)

@@ -39,6 +39,8 @@ _VERSION = slice(27, 41)
 _HEADERS = slice(41, None)
 _MAX_BYTES = 2048
 
+_HEARTBEAT = b"POST /heart"
+
 _HEADER = re.compile(rb"([A-Za-z-]+): ([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _HOST = re.compile(rb"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 _HARMLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language"})
@@ -109,6 +111,7 @@ class Listener:
     told of each request by the application. When there are ``max_connections``, the address that
     has most of the idle ones loses the longest idle for a new one: one address cannot take them
     all, and a rack behind one router is not refused. When none is idle, the new one is closed.
+    ``heartbeat`` returns the answer to a plain heartbeat, None for what aiohttp is to have.
     """
 
     def __init__(
@@ -118,11 +121,13 @@ class Listener:
         *,
         unasked: Unasked | None = None,
         busy: Callable[[], int] = lambda: 0,
+        heartbeat: Callable[[bytes], str | None] = lambda _request: None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.desk = desk
         self.handler = handler
         self.unasked = unasked
+        self.heartbeat = heartbeat
         self.connections: set[_Front] = set()
         self._idle: dict[str, dict[_Front, None]] = {}
         self._busy = busy
@@ -170,7 +175,7 @@ class Listener:
                 del self._idle[front.address]
 
     def answer(self, text: str) -> bytes:
-        """Return the whole answer that carries the script ``text``."""
+        """Return the whole answer that carries ``text``: a script, or what a heartbeat gets."""
         second = int(time.time())
         if second != self._second:
             self._second, self._date = second, formatdate(second, usegmt=True).encode()
@@ -196,7 +201,9 @@ class _Front(asyncio.Protocol):
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        if (
+        if data[: len(_HEARTBEAT)] == _HEARTBEAT:
+            self._beat(data)
+        elif (
             data[_PATH] != b"GET /boot/"
             or data[_VERSION] != b".ipxe HTTP/1.1"
             or len(data) > _MAX_BYTES
@@ -204,6 +211,15 @@ class _Front(asyncio.Protocol):
             or not self._ask(data[_MAC].decode("latin-1"))
         ):
             self._hand_over(data)
+
+    def _beat(self, data: bytes) -> None:
+        text = self._listener.heartbeat(data)
+        if text is None:
+            self._hand_over(data)
+            return
+        self._desk.settle()
+        self._transport.write(self._listener.answer(text))
+        self._transport.close()
 
     def _ask(self, raw: str) -> bool:
         if "-" in raw:

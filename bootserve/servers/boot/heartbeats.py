@@ -141,13 +141,16 @@ class HeartbeatDesk:
         text = await _body(request, MAX_BODY) if request.body_exists else b""
         if text and sha256(text).hexdigest() != said.drift:
             raise InvalidInput("drift must be the sha256 of the body")
-        now = time.time()
+        answer = self.take(running, said, text, time.time())
+        return web.Response(text=answer, headers={"Cache-Control": "no-store"})
+
+    def take(self, running: Running, said: Heartbeat, text: bytes, now: float) -> str:
+        """Note a heartbeat and, if there is any, the ``text`` of its drift; return the answer."""
         self._arrivals.seal(running, said.baseline, now)
         interval = stretch(self._pace.seconds, len(self._book), self._pace.most)
         if self._book.heard(running, said, interval, now):
             self._compare(running, said.drift, text, now)
-        self._arrivals.spoke(running, now)
-        return web.Response(text=self._answer(running), headers={"Cache-Control": "no-store"})
+        return self._answer(running)
 
     def _compare(self, running: Running, digest: str, text: bytes, now: float) -> None:
         if text:
