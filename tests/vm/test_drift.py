@@ -17,10 +17,10 @@ from bootserve.build.bundle import Bundle
 from tests.support.bundles import DEMO, built_once, small_base
 from tests.vm.conftest import Site
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
-UP_SECONDS = 240.0
-HEARTBEAT_SECONDS = 120.0
+UP_SECONDS = 400.0
+HEARTBEAT_SECONDS = 300.0
 SSHD = "/etc/ssh/sshd_config"
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libm.so.6"
 ALTER = f"""\
