@@ -56,7 +56,7 @@ class OidcUsers:
     def __init__(self, provider: Provider, book: AccessBook) -> None:
         self._provider = provider
         self._book = book
-        self._keys: list[jwt.PyJWK] = []
+        self._keys: list[dict[str, Any]] = []
         self._fetched_at = -KEYS_SECONDS
         self._asked_at = -REFETCH_SECONDS
         self._lock = asyncio.Lock()
@@ -115,9 +115,11 @@ class OidcUsers:
     async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         for fresh in (False, True):
             await self._refresh(force=fresh)
-            for key in self._keys:
-                if _may_sign(key, header):
-                    return key
+            for one in self._keys:
+                if _may_sign(one, header):
+                    # a key that names no algorithm is good for all of its kind
+                    algorithm = None if "alg" in one else str(header["alg"])
+                    return jwt.PyJWK.from_dict(one, algorithm)
         raise Unauthorized("the token is signed by a key that the provider does not publish")
 
     async def _refresh(self, *, force: bool) -> None:
@@ -138,7 +140,7 @@ class OidcUsers:
                         f" {error or type(error).__name__}"
                     ) from None
 
-    async def _fetch(self) -> list[jwt.PyJWK]:
+    async def _fetch(self) -> list[dict[str, Any]]:
         issuer = self._provider.issuer
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT)
         async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -149,7 +151,8 @@ class OidcUsers:
         usable = []
         for one in keys.get("keys") or []:
             try:
-                usable.append(jwt.PyJWK.from_dict(one))
+                jwt.PyJWK.from_dict(one)
+                usable.append(one)
             except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
                 continue  # of a kind that pyjwt does not know: no token of ours is by it
         return usable
@@ -164,16 +167,10 @@ async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     return parsed
 
 
-def _may_sign(key: jwt.PyJWK, header: Mapping[str, Any]) -> bool:
-    """Whether the token with ``header`` may be by ``key``: its id, and no key for encryption."""
-    if key.key_type == "oct" or key.public_key_use not in (None, "sig"):
+def _may_sign(key: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+    """Whether the token with ``header`` may be by ``key``: its id and kind, and what it is for."""
+    if key.get("use", "sig") != "sig" or key.get("alg", header["alg"]) != header["alg"]:
         return False
-    kid = header.get("kid")
-    if kid is not None:
-        return bool(key.key_id == kid) and _fits(key, str(header["alg"]))
-    return _fits(key, str(header["alg"]))
-
-
-def _fits(key: jwt.PyJWK, algorithm: str) -> bool:
     kinds = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
-    return kinds.get(algorithm[:2]) == key.key_type
+    kind = kinds.get(str(header["alg"])[:2])
+    return kind == key.get("kty") and header.get("kid") in (None, key.get("kid"))

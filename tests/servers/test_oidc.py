@@ -1,0 +1,185 @@
+"""Users' tokens: which are accepted, by whose keys, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from bootserve.core.claims import bindings_from, check_provider_url, parse_rule
+from bootserve.errors import BootserveError, InvalidInput, Unauthorized, Unavailable
+from bootserve.model.access import Subject
+from bootserve.servers.admin.accessbook import AccessBook
+from bootserve.servers.admin.oidc import OidcUsers, Provider
+from bootserve.servers.dbthread import DatabaseThread
+from bootserve.store.access import AccessStore
+from bootserve.store.database import Database
+
+RSA = rsa.generate_private_key(65537, 2048)
+OTHER = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+
+
+def published(key: Any, kid: str, **more: str) -> dict[str, Any]:
+    to_jwk = RSAAlgorithm.to_jwk if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm.to_jwk
+    return {**json.loads(cast(Any, to_jwk)(key.public_key())), "kid": kid, **more}
+
+
+class FakeIssuer:
+    """Publishes ``keys`` over HTTP as a provider does, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.keys = [published(RSA, "one"), published(EC, "two"), {"kty": "new", "kid": "x"}]
+        self.asked = 0
+        self.url = ""
+
+    async def start(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_get("/.well-known/openid-configuration", self._about)
+        app.router.add_get("/keys", self._keys)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return runner
+
+    async def _about(self, _request: web.Request) -> web.Response:
+        return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/keys"})
+
+    async def _keys(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.json_response({"keys": self.keys})
+
+
+def users_of(issuer: str) -> OidcUsers:
+    book = AccessBook(AccessStore(Database("sqlite://")), DatabaseThread())
+    rules = [parse_rule("groups=ops operator rack/r1"), parse_rule("sub=anna viewer site")]
+    return OidcUsers(Provider(issuer, "bootserve", "sub", rules), book)
+
+
+def claims(issuer: str, **changes: Any) -> dict[str, Any]:
+    now = time.time()
+    base = {"iss": issuer, "aud": "bootserve", "sub": "anna", "iat": now, "exp": now + 600}
+    merged = {**base, "groups": ["ops", "x"], **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def ask(make: Callable[[str], str]) -> Subject:
+    """Return whom the token made for an issuer's URL is taken for."""
+
+    async def work() -> Subject:
+        issuer = FakeIssuer()
+        runner = await issuer.start()
+        try:
+            return await users_of(issuer.url).subject_of(make(issuer.url), time.time())
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(work())
+
+
+def signed(key: Any, algorithm: str, kid: str | None, **changes: Any) -> Callable[[str], str]:
+    headers = {} if kid is None else {"kid": kid}
+    return lambda issuer: jwt.encode(claims(issuer, **changes), key, algorithm, headers)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        signed(RSA, "RS256", "one"),
+        signed(RSA, "PS512", "one"),
+        signed(RSA, "RS256", None),
+        signed(EC, "ES256", "two"),
+        signed(RSA, "RS256", "one", aud=["else", "bootserve"]),
+    ],
+)
+def test_a_good_token_is_its_users(make: Callable[[str], str]) -> None:
+    found = ask(make)
+    assert found.name == "user:anna"
+    assert [str(one) for one in found.bindings] == ["operator@rack/r1", "viewer@site"]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (signed(OTHER, "RS256", "one"), "Signature verification failed"),
+        (signed(OTHER, "RS256", "three"), "a key that the provider does not publish"),
+        (signed(EC, "ES256", "one"), "a key that the provider does not publish"),
+        (signed("s" * 64, "HS256", "one"), "signed by HS256 are not accepted"),
+        (signed(None, "none", "one"), "signed by none are not accepted"),
+        (signed(RSA, "RS256", "one", aud="else"), "Audience"),
+        (signed(RSA, "RS256", "one", aud=None), "aud"),
+        (signed(RSA, "RS256", "one", iss="http://evil.example"), "issuer"),
+        (signed(RSA, "RS256", "one", exp=time.time() - 60), "has expired"),
+        (signed(RSA, "RS256", "one", exp=None), "exp"),
+        (signed(RSA, "RS256", "one", nbf=time.time() + 600), "not yet valid"),
+        (signed(RSA, "RS256", "one", sub="a\nb"), "no usable claim sub"),
+        (signed(RSA, "RS256", "one", sub=None), "no usable claim sub"),
+        (lambda _: "eyJx.eyJ.x", "not a JWT"),
+    ],
+)
+def test_a_bad_token_is_nobodys(make: Callable[[str], str], said: str) -> None:
+    with pytest.raises(Unauthorized, match=said):
+        ask(make)
+
+
+def test_keys_are_fetched_seldom_and_good_while_the_provider_is_away() -> None:
+    async def work() -> None:
+        issuer = FakeIssuer()
+        runner = await issuer.start()
+        users, now = users_of(issuer.url), time.time()
+        good = signed(RSA, "RS256", "one")(issuer.url)
+        for _ in range(5):
+            assert (await users.subject_of(good, now)).name == "user:anna"
+            with pytest.raises(Unauthorized):
+                await users.subject_of(signed(OTHER, "RS256", "forged")(issuer.url), now)
+        assert issuer.asked == 1, "a forger cannot make the server ask and ask"
+        await runner.cleanup()
+        assert (await users.subject_of(good, now)).name == "user:anna"
+        with pytest.raises(Unavailable, match="cannot be asked for its keys"):
+            await users_of(issuer.url).subject_of(good, now)
+
+    asyncio.run(work())
+
+
+def test_a_key_for_encryption_signs_nothing() -> None:
+    async def work() -> None:
+        issuer = FakeIssuer()
+        issuer.keys = [published(RSA, "one", use="enc")]
+        runner = await issuer.start()
+        try:
+            token = signed(RSA, "RS256", "one")(issuer.url)
+            with pytest.raises(Unauthorized, match="does not publish"):
+                await users_of(issuer.url).subject_of(token, time.time())
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("rule", ["", "groups operator site", "=x viewer site", "a=b boss site"])
+def test_a_bad_rule_is_refused(rule: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_rule(rule)
+
+
+def test_rules_fit_values_and_lists_and_anything() -> None:
+    rules = [parse_rule("email=* viewer site"), parse_rule("groups=a admin role:web")]
+    assert [str(b) for b in bindings_from(rules, {"email": "x"})] == ["viewer@site"]
+    assert [str(b) for b in bindings_from(rules, {"groups": ["b", "a"]})] == ["admin@role/web"]
+    assert bindings_from(rules, {"groups": "ab", "name": "a"}) == ()
+
+
+@pytest.mark.parametrize("url", ["", "http://id.example", "ftp://127.0.0.1", "id.example"])
+def test_a_provider_is_believed_over_tls_alone(url: str) -> None:
+    with pytest.raises(BootserveError):
+        check_provider_url(url)
+    assert check_provider_url("https://id.example") == "https://id.example"
