@@ -19,7 +19,16 @@ def describe(record: Mapping[str, Any]) -> str:
         words = _words(record["kind"], record["detail"])
     except (KeyError, TypeError, ValueError, AttributeError):
         words = ""
-    return ": ".join(part for part in (words, record["message"]) if part)
+    told = ": ".join(part for part in (words, record["message"]) if part)
+    return told or _plainly(record["detail"])
+
+
+def _plainly(detail: Any) -> str:
+    """Return the plain values of a detail that nothing better is known of."""
+    if not isinstance(detail, Mapping):
+        return ""
+    plain = {name: one for name, one in detail.items() if isinstance(one, str | int) and one != ""}
+    return ", ".join(f"{name} {one}" for name, one in plain.items())
 
 
 def _words(kind: str, detail: Mapping[str, Any]) -> str:
