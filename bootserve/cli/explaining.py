@@ -21,6 +21,7 @@ def render_explanation(out: Output, found: ExplainOut) -> None:
         ("Once, before that", _once(found)),
         ("Next boot", _outcome(found)),
         ("Why", node.reason),
+        ("Degraded", found.degraded),
         ("Waits", found.waits),
         ("Pin that decides", found.pin or "none"),
         ("Pins that do not", _lost(found)),

@@ -162,6 +162,7 @@ def _details(out: Output, node: NodeShown) -> None:
         ("Labels", "\n".join(f"{key}={value}" for key, value in node.labels.items())),
         ("Once", f"{once.once_text(node.once)}, set by {node.once.set_by}" if node.once else ""),
         ("Next boot", f"{next_boot(node)}: {node.reason}"),
+        ("Degraded", node.degraded),
         ("Waits", node.waits),
     ]
     out.pairs([(name, value) for name, value in rows if value])

@@ -135,7 +135,10 @@ def _list(out: Output, answer: OnceList) -> None:
 
 
 def release(session: Session, name: NodeArg) -> None:
-    """Release a node that waits because it was in a loop: it is answered at its next request."""
+    """Release a node that waits in a loop, or is on its last known good generation.
+
+    It is answered at its next request, and with its pin's generation.
+    """
     path = f"/nodes/{segment(name)}/release"
     session.show(session.call("POST", path, ReleaseOut), _released)
 

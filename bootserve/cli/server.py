@@ -64,6 +64,7 @@ def render_status(out: Output, now: StatusOut) -> None:
         ("State", Text("ready", "green") if now.ready else Text("not ready", "bold red"))
     ]
     rows += [("Problem", Text(problem, "red")) for problem in map(clean, now.problems)]
+    rows += [("Degraded", Text(one, "bold yellow")) for one in map(clean, now.degraded)]
     rows += [
         ("Version", now.version),
         ("Running since", local_time(now.started_at)),

@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from bootserve import __version__
 from bootserve.model.boot import Phase
+from bootserve.model.degraded import Degraded
+from bootserve.servers.admin.live import degraded_text
 from bootserve.servers.admin.plane import revision_out
 from bootserve.servers.admin.schemas_seen import SegmentOut, StatusOut
 from bootserve.service.wiring import Parts
@@ -52,6 +54,9 @@ class Reporter(Collector):
             )
         return problems
 
+    def _degraded(self) -> dict[str, Degraded]:
+        return self._parts.guards.known_good.known_good.degraded
+
     async def status(self) -> StatusOut:
         """Return the server's state; asks the database how boots went in the last hour."""
         parts = self._parts
@@ -89,6 +94,9 @@ class Reporter(Collector):
             quarantined=list(parts.kept.artifacts.quarantined()),
             up=up,
             boots_last_hour=recent,
+            degraded=[
+                f"{name}: {degraded_text(mark)}" for name, mark in sorted(self._degraded().items())
+            ],
         )
 
     def collect(self) -> Iterator[Metric]:
@@ -101,6 +109,7 @@ class Reporter(Collector):
             "nodes": ("Nodes", len(snapshot.plans)),
             "pins": ("Pins", len(snapshot.state.pins)),
             "unresolvable_nodes": ("Stuck nodes", sum(1 for _ in snapshot.unresolvable())),
+            "degraded_nodes": ("On their last known good generation", len(self._degraded())),
             "journal_bytes": ("Size of the journal", journal.size),
             "journal_behind": ("Records not in SQL yet", journal.sequence - parts.filler.applied),
             "audit_alarm": (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +15,10 @@ from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
 from tests.cli.runner import Cli
-from tests.support.api import Admin
-from tests.support.fleet import Fleet, attach
+from tests.support.api import Admin, Problem
+from tests.support.fleet import Fleet, SimNode, attach
 
-QUICK = ["--rollout-seconds", "0.1"]
+QUICK = ["--rollout-seconds", "0.1", "--heartbeat-seconds", "1", "--heartbeats-missed", "1000"]
 NAMES = [f"n{number:02}" for number in range(12)]
 
 
@@ -58,7 +60,7 @@ def shown(admin: Admin, number: int) -> Any:
     return admin.call("GET", f"/rollouts/{number}")
 
 
-def play(admin: Admin, fleet: Fleet, number: int, *, tries: int = 4) -> Any:
+def play(admin: Admin, fleet: Fleet, number: int) -> Any:
     """Let nodes heartbeat, and reboot when asked, until the rollout is over; return it."""
 
     def over() -> Any:
@@ -66,10 +68,26 @@ def play(admin: Admin, fleet: Fleet, number: int, *, tries: int = 4) -> Any:
         if found["state"] not in ("running",):
             return found
         wanted = [fleet.nodes[one["node"]] for one in found["unsettled"]]
-        asyncio.run(fleet.each(lambda node: fleet.obey(node, tries=tries), wanted))
+        asyncio.run(fleet.each(fleet.obey, wanted))
         return None
 
     return until(over)
+
+
+def begin(admin: Admin, generation: str, **body: Any) -> int:
+    given = {"scope": "site", "stages": "1, 50%, 100%", "max_unavailable": "2", "soak": 0.2}
+    made = admin.call(
+        "POST", "/rollouts", **{**given, "reboot": "agent", "generation": generation, **body}
+    )
+    return int(made["number"])
+
+
+def starts(fleet: Fleet, *nodes: SimNode) -> None:
+    asyncio.run(fleet.each(fleet.start, nodes))
+
+
+def beats(fleet: Fleet, *nodes: SimNode) -> None:
+    asyncio.run(fleet.each(fleet.beat, nodes))
 
 
 def pins(admin: Admin) -> dict[str, str]:
@@ -78,10 +96,9 @@ def pins(admin: Admin) -> dict[str, str]:
 
 def test_a_rollout_goes_through_all_its_stages(admin: Admin, fleet: Fleet) -> None:
     before = admin.call("GET", "/status")["revision"]["number"]
-    body = {"stages": "1, 50%, 100%", "max_unavailable": "2", "soak": 0.2, "reboot": "agent"}
-    made = admin.call("POST", "/rollouts", scope="site", generation="web@2", **body)
-    assert [stage["nodes"] for stage in made["stages"]] == [1, 5, 6]
-    end = play(admin, fleet, made["number"])
+    number = begin(admin, "web@2")
+    assert [stage["nodes"] for stage in shown(admin, number)["stages"]] == [1, 5, 6]
+    end = play(admin, fleet, number)
     assert (end["state"], end["counts"]) == ("done", {"done": 12})
     assert pins(admin) == {"site": "web@2"}
     assert {node.running for node in fleet.nodes.values()} == {"web@2"}
@@ -94,3 +111,194 @@ def test_a_rollout_goes_through_all_its_stages(admin: Admin, fleet: Fleet) -> No
         "rollout 1: stage 3 of 3: 6 nodes to web@2",
         "rollout 1: done: site is pinned to web@2",
     ]
+
+
+def test_a_stage_that_fails_puts_its_pins_back_and_the_node_gets_what_it_last_ran(
+    admin: Admin, fleet: Fleet, server: BootServer, cli: Cli
+) -> None:
+    """The node's own doing: it is given the generation three times, then what it ran before."""
+    fleet.works = lambda _node, given: given != "web@3"
+    number = begin(admin, "web@3", success=1.0)
+    node, others = asked(admin, fleet, number)
+    for _ in range(3):
+        starts(fleet, node)
+    assert node.starts[-3:] == ["web@3"] * 3
+    time.sleep(2.1)  # it has been quiet for two heartbeats
+    beats(fleet, *others)
+    starts(fleet, node)
+    assert node.starts[-1] == node.running == "web@2"
+    end = until(lambda: over(admin, number))
+    assert (end["state"], end["reason"]) == ("failed", "stage 1 failed: 1 of its 1 nodes failed")
+    assert end["counts"] == {"failed": 1, "waiting": 11}
+    assert pins(admin) == {"site": "web@2"}
+    assert all(one.running == "web@2" for one in fleet.nodes.values())
+    story = "\n".join(one["text"] for one in end["story"])
+    assert "it was given web@3 3 times and did not report up; it is given web@2 now" in story
+    boot = admin.call("GET", f"/boots?node={node.name}&limit=1")["boots"][0]
+    script = next(phase for phase in boot["phases"] if phase["phase"] == "script")
+    assert script["detail"].startswith("last known good in place of web@3: it was given web@3")
+    assert "degraded" in server.log_text()
+    # its pin is back, so that there is nothing to be in place of any more
+    assert until(lambda: admin.call("GET", f"/nodes/{node.name}")["degraded"] == "")
+
+
+def over(admin: Admin, number: int) -> Any:
+    """Return the rollout once it is over and no node of it is under way."""
+    found = shown(admin, number)
+    settled = set(found["counts"]) <= {"waiting", "done", "failed", "left"}
+    return found if found["state"] != "running" and settled else None
+
+
+def asked(admin: Admin, fleet: Fleet, number: int) -> tuple[SimNode, list[SimNode]]:
+    """Return the one node that the rollout has asked to reboot, and all the others."""
+    booting = until(lambda: list(shown(admin, number)["unsettled"]))
+    node = fleet.nodes[booting[0]["node"]]
+    until(lambda: asyncio.run(fleet.beat(node)))
+    return node, [one for one in fleet.nodes.values() if one is not node]
+
+
+def test_a_degraded_node_is_shown_everywhere_and_released(
+    admin: Admin, fleet: Fleet, cli: Cli, server: BootServer
+) -> None:
+    fleet.works = lambda _node, given: given != "web@4"
+    number = begin(admin, "web@4", success=1.0, on_failure="hold")
+    node, others = asked(admin, fleet, number)
+    for _ in range(3):
+        starts(fleet, node)
+    time.sleep(2.1)
+    beats(fleet, *others)
+    starts(fleet, node)
+    until(lambda: shown(admin, number)["state"] == "failed")
+    told = "web@2 in place of web@4: it was given web@4 3 times and did not report up"
+    assert admin.call("GET", f"/nodes/{node.name}/explain")["degraded"] == told
+    assert re.search(f"Degraded +{node.name}: {told}", cli("status").out)
+    server.kill()
+    server.start()
+    assert admin.call("GET", "/status")["degraded"] == [f"{node.name}: {told}"]
+    starts(fleet, node)
+    assert node.starts[-1] == "web@2"
+    fleet.works = lambda _node, _given: True
+    released = admin.call("POST", f"/nodes/{node.name}/release")
+    assert released["waited"] == told
+    starts(fleet, node)
+    assert node.running == "web@4"
+    assert admin.call("POST", f"/rollouts/{number}/abort")["state"] == "aborted"
+    assert pins(admin) == {"site": "web@2"}
+    starts(fleet, node)
+    assert {one.running for one in fleet.nodes.values()} == {"web@2"}
+
+
+def test_a_broken_report_path_moves_nobody_to_an_old_image(admin: Admin, fleet: Fleet) -> None:
+    """Nodes boot again and again and nobody's reports arrive: they go on with their pin."""
+    fleet.works = lambda _node, given: given != "web@5"
+    number = begin(
+        admin, "web@5", success=0.5, max_unavailable="100%", stages="100%", reboot="none"
+    )
+    until(lambda: shown(admin, number)["stage"] == 1)
+    time.sleep(2.1)
+    for _ in range(5):
+        starts(fleet, *fleet.nodes.values())
+    assert all(node.starts[-5:] == ["web@5"] * 5 for node in fleet.nodes.values())
+    assert admin.call("GET", "/status")["degraded"] == []
+    fleet.works = lambda _node, _given: True
+    starts(fleet, *fleet.nodes.values())  # the path is mended: all of them had been up all along
+    assert play(admin, fleet, number)["counts"] == {"done": 12}
+
+
+def test_a_forger_moves_nobody_who_speaks_and_few_who_do_not(admin: Admin, fleet: Fleet) -> None:
+    """Somebody fetches scripts and roots in the name of every node, and never reports."""
+    number = begin(admin, "web@6", success=0.5, stages="100%", reboot="none")
+    until(lambda: shown(admin, number)["stage"] == 1)
+    nodes = list(fleet.nodes.values())
+    fleet.works = lambda _node, _given: False
+    forged = Fleet(fleet.namespace, works=lambda _node, _given: False)
+    forged.add(fleet.nodes)
+    for node in forged.nodes.values():
+        node.starts.extend(fleet.nodes[node.name].starts)
+    starts(forged, *forged.nodes.values())
+    beats(fleet, *nodes)
+    for _ in range(4):
+        starts(forged, *forged.nodes.values())
+    beats(fleet, *nodes)  # every node speaks by the boot that it has been running all along
+    assert admin.call("GET", "/status")["degraded"] == []
+    fleet.works = lambda _node, _given: True
+    starts(fleet, *nodes)
+    assert all(node.running == "web@6" for node in nodes)
+    assert play(admin, fleet, number)["state"] == "done"
+
+
+def test_no_more_than_two_nodes_of_a_rack_are_degraded_at_once(admin: Admin, fleet: Fleet) -> None:
+    """All are down, and somebody (or a broken image) makes every one of them seem to fail."""
+    number = begin(admin, "web@7", success=0.1, stages="100%", reboot="none")
+    until(lambda: shown(admin, number)["stage"] == 1)
+    fleet.works = lambda node, given: given != "web@7" or node.name == "n11"
+    time.sleep(2.1)
+    for _ in range(3):
+        starts(fleet, *fleet.nodes.values())
+    beats(fleet, fleet.nodes["n11"])
+    starts(fleet, *fleet.nodes.values())
+    given = [node.starts[-1] for node in fleet.nodes.values()]
+    assert (given.count("web@6"), given.count("web@7")) == (4, 8)
+    racks = [one.partition(":")[0] for one in admin.call("GET", "/status")["degraded"]]
+    assert sorted(fleet.nodes[name].number % 2 for name in racks) == [0, 0, 1, 1]
+    admin.call("POST", f"/rollouts/{number}/abort")
+    fleet.works = lambda _node, _given: True
+    starts(fleet, *fleet.nodes.values())
+    assert {node.running for node in fleet.nodes.values()} == {"web@6"}
+
+
+def test_a_second_rollout_of_the_same_nodes_is_refused_with_the_number_of_the_first(
+    admin: Admin, fleet: Fleet, cli: Cli
+) -> None:
+    number = begin(admin, "web@8", scope="rack/r1", reboot="none")
+    with pytest.raises(Problem) as refused:
+        begin(admin, "web@8")
+    assert refused.value.status == 409
+    assert f"rollout {number} of web@8 has n00 and 5 more already" in str(refused.value)
+    done = cli("rollout", "abort", "--keep-pins")
+    assert "aborted" in done.out
+    assert pins(admin)["node/n00"] == "web@8"
+    admin.call("DELETE", "/pins?scope=node/n00")
+
+
+def test_what_an_admin_pins_meanwhile_is_the_admins(admin: Admin, fleet: Fleet) -> None:
+    number = begin(admin, "web@8", scope="rack/r1", stages="2, 100%")
+    until(lambda: shown(admin, number)["stage"] == 1)
+    admin.call("PUT", "/pins", scope="node/n00", generation="web@9")
+    admin.call("PUT", "/pins", scope="node/n10", generation="web@9")
+    end = play(admin, fleet, number)
+    assert (end["state"], end["counts"]) == ("done", {"done": 4, "left": 2})
+    assert pins(admin) == {
+        "site": "web@6",
+        "rack/r1": "web@8",
+        "node/n00": "web@9",
+        "node/n10": "web@9",
+    }
+
+
+def test_the_command_line_tells_the_story(cli: Cli, admin: Admin, fleet: Fleet) -> None:
+    dry = cli("rollout", "start", "rack/r0", "web@9", "--dry-run", "--max-unavailable", "50%")
+    assert "A rollout of web@9 over rack/r0 would be:" in dry.out
+    assert (
+        "more nodes than"
+        in cli("rollout", "start", "rack/r0", "web@9", "--stages", "50%, 10%", code=1).err
+    )
+    begun = cli("rollout", "start", "rack/r0", "web@9", "--stages", "100%", "--soak", "0s")
+    assert "has begun" in begun.out
+    number = int(re.search(r"Rollout (\d+)", begun.out)[1])  # type: ignore[index]
+    assert cli("rollout", "pause").out.startswith(f"Rollout {number} is paused: paused by")
+    assert cli("rollout", "resume").out.startswith(f"Rollout {number} is running")
+    rack = [node for node in fleet.nodes.values() if node.number % 2 == 0]
+    until(lambda: shown(admin, number)["stage"] == 1)
+    starts(fleet, *rack)
+    watched = cli("rollout", "status", "-w", str(number))
+    assert watched.out.splitlines()[-1].startswith(f"Rollout {number} is done")
+    assert "done: rack/r0 is pinned to web@9 (revision" in watched.out
+    assert "6 done" in cli("rollout", "status").out
+    assert str(number) in cli("rollout", "list").out
+    assert cli("rollout", "nodes", str(number), "--json").json["nodes"][0]["state"] == "done"
+    assert "no rollout is under way" in cli("rollout", "pause", code=1).err
+    admin.call("GET", "/boots")  # what the journal holds is in the database then
+    with sqlite3.connect(cli.state_dir / "bootserve.db") as database:
+        kinds = {row[0] for row in database.execute("SELECT DISTINCT kind FROM audit")}
+    assert {"rollout", "revision", "degraded"} <= kinds

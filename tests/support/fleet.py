@@ -55,7 +55,9 @@ class SimNode:
 
     @property
     def address(self) -> str:
-        return f"10.{128 + (self.number >> 16)}.{self.number >> 8 & 255}.{self.number & 255}"
+        """Another one for each start: a script asked for again within 5 s would be a retry."""
+        place = self.number * 8 + len(self.starts) % 8
+        return f"10.{128 + (place >> 16)}.{place >> 8 & 255}.{place & 255}"
 
     @property
     def token(self) -> str:
@@ -95,7 +97,8 @@ class _Http:
 class Fleet:
     """Simulated nodes that talk to the server at ``server``, from ``namespace``.
 
-    ``works`` says whether a node comes up with a generation (``IMAGE@N``).
+    ``works`` says whether a node comes up with a generation (``IMAGE@N``); ``together`` is how many
+    do something at once.
     """
 
     def __init__(
@@ -106,9 +109,9 @@ class Fleet:
         *,
         together: int = 200,
     ) -> None:
-        self._namespace = namespace.name
+        self.namespace = namespace
         self._server = server
-        self._works = works
+        self.works = works
         self._together = together
         self.nodes: dict[str, SimNode] = {}
         self.random = random.Random(4)
@@ -120,7 +123,7 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def _connected(self, node: SimNode) -> AsyncIterator[_Http]:
         loop = asyncio.get_running_loop()
-        with inside(self._namespace):
+        with inside(self.namespace.name):
             sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,7 +153,7 @@ class Fleet:
             node.starts.append(given)
             status, _ = await http.call("GET", f"/artifacts/sha256/{node.root}")
             assert status == 200
-            if not self._works(node, given):
+            if not self.works(node, given):
                 return False
             node.running = given
             await self._beat(node, http, f"/report/{node.boot}?phase=up&uptime=20")

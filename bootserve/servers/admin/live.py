@@ -10,6 +10,7 @@ from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan
 from bootserve.errors import InvalidInput, NotFound, Refused
 from bootserve.model.audit import AuditEntry, AuditKind
+from bootserve.model.degraded import Degraded
 from bootserve.model.generation import GenerationRef
 from bootserve.model.once import BootOnce, OnceAction, OnceOutcome, check_script
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, node
@@ -18,7 +19,7 @@ from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_live import OnceBody, OnceList, OnceOut, ReleaseOut
 from bootserve.store.once import OnceHistory
 
-__all__ = ["once_out", "routes", "waits_of"]
+__all__ = ["degraded_of", "degraded_text", "once_out", "routes", "waits_of"]
 
 
 def waits_of(plane: AdminPlane, plan: NodePlan) -> str:
@@ -27,6 +28,17 @@ def waits_of(plane: AdminPlane, plan: NodePlan) -> str:
     if waiting is None:
         return ""
     return f"{waiting.reason}; it waits {waiting.seconds:.0f} s more"
+
+
+def degraded_of(plane: AdminPlane, node: str) -> str:
+    """Return why ``node`` is given its last known good generation, and which; empty otherwise."""
+    mark = plane.guards.known_good.of(node)
+    return degraded_text(mark) if mark else ""
+
+
+def degraded_text(mark: Degraded) -> str:
+    """Return in words what a node is degraded by."""
+    return f"{mark.generation} in place of {mark.instead_of}: {mark.reason}"
 
 
 def once_out(once: BootOnce | None) -> OnceOut | None:
@@ -76,7 +88,8 @@ class _Live:
 
     async def release(self, call: Call[Request, NoQuery]) -> ReleaseOut:
         plan = find_plan(self._plane.current.snapshot, call.path["name"])
-        waited = waits_of(self._plane, plan)
+        degraded = degraded_of(self._plane, plan.node.name)
+        waited = "; ".join(filter(None, [waits_of(self._plane, plan), degraded]))
         node = plan.node
         about = (f"node/{node.name}", *([f"rack/{node.rack}"] if node.rack else []))
         revision = self._plane.current.snapshot.revision.number
@@ -90,7 +103,8 @@ class _Live:
                 detail={"waited": waited},
             )
         )
-        for mac in plan.node.macs:
+        self._plane.guards.known_good.release(node.name, call.subject)
+        for mac in node.macs:
             self._plane.guards.loops.release(mac)
         return ReleaseOut(node=plan.node.name, waited=waited)
 

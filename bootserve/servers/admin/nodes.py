@@ -23,7 +23,7 @@ from bootserve.model.names import (
 )
 from bootserve.servers.admin.boots import last_boot
 from bootserve.servers.admin.commits import commit
-from bootserve.servers.admin.live import once_out, waits_of
+from bootserve.servers.admin.live import degraded_of, once_out, waits_of
 from bootserve.servers.admin.nbps import choices_out
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
 from bootserve.servers.admin.paging import PageQuery, page
@@ -124,6 +124,7 @@ class _Nodes:
             revision=snapshot.revision.number,
             **node_out(plan).model_dump(),
             waits=waits_of(self._plane, plan),
+            degraded=degraded_of(self._plane, plan.node.name),
             once=once_out(self._plane.guards.once.pending(plan.node.name)),
             nbps=choices_out(self._plane, plan),
             ipxe=await self._last_ipxe(plan),
@@ -168,6 +169,7 @@ class _Nodes:
             found,
             plan,
             waits=waits_of(plane, plan),
+            degraded=degraded_of(plane, plan.node.name),
             once=once_out(plane.guards.once.pending(plan.node.name)),
             script=plane.guards.preview(plane.current.scripts, snapshot, plan, line, whole=True),
             offers=_offers(found.node, plane.shapes),

@@ -56,10 +56,12 @@ class NodeShown(Stated, NodeOut):
     """A node, what it waits for and the NBPs pinned for it.
 
     ``waits`` says why one in a loop gets nothing now; ``ipxe`` is the version and features that the
-    iPXE of its last boot said it has.
+    iPXE of its last boot said it has. ``degraded`` is the last known good generation that it is
+    given in place of its pin's, and why.
     """
 
     waits: str = ""
+    degraded: str = ""
     once: OnceOut | None = None
     nbps: list[NbpChoiceOut] = []
     ipxe: str = ""

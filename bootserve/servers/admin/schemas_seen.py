@@ -195,7 +195,8 @@ class OfferOut(Answer):
 class ExplainOut(Stated):
     """A node's next boot and every reason for it; ``script`` is what it would be served now.
 
-    ``waits`` says why a node in a loop gets nothing now, ``once`` what its next boot only does.
+    ``waits`` says why a node in a loop gets nothing now, ``once`` what its next boot only does,
+    ``degraded`` which generation it is given in place of its pin's and why.
     """
 
     node: NodeOut
@@ -205,6 +206,7 @@ class ExplainOut(Stated):
     lost: list[LostPinOut]
     kernel_args: list[tuple[str, str]]
     waits: str
+    degraded: str = ""
     once: OnceOut | None
     nbps: list[NbpChoiceOut]
     script: str
@@ -221,7 +223,7 @@ class SegmentOut(Answer):
 
 
 class StatusOut(Answer):
-    """The server's own state."""
+    """The server's own state; ``degraded`` are the nodes on their last known good generation."""
 
     version: str
     segments: list[SegmentOut]
@@ -241,3 +243,4 @@ class StatusOut(Answer):
     quarantined: list[str]
     up: int
     boots_last_hour: int
+    degraded: list[str] = []
