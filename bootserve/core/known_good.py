@@ -144,15 +144,19 @@ class KnownGood:
         self.suspects.discard(node)
         return mark
 
-    def marked(self, node: str, seen: Sighting | None) -> Sighting | None:
+    def marked(self, node: str, seen: Sighting | None, now: float) -> Sighting | None:
         """Return ``seen``, what ``node`` said, with what is known of its failures."""
         mark, trial = self.degraded.get(node), self._trials.get(node)
-        if mark is None and (trial is None or not trial.problem):
+        if mark is not None:
+            why = f"{mark.reason}; it is given {mark.generation} now"
+            return replace(seen or Sighting(), degraded=why, failing=mark.instead_of)
+        if trial is None:
+            return seen
+        why = self._judge(node, trial.generation, now)
+        if not why and not trial.problem:
             return seen
         return replace(
-            seen or Sighting(),
-            degraded=f"{mark.reason}; it is given {mark.generation} now" if mark else "",
-            problem=trial.problem if trial else "",
+            seen or Sighting(), degraded=why, failing=trial.generation, problem=trial.problem
         )
 
     def came_up(self, node: str) -> None:

@@ -128,6 +128,11 @@ def _is_up(rollout: Rollout, seen: Sighting) -> bool:
     return booted and seen.generation == rollout.generation and seen.root == rollout.root
 
 
+def _is_failing(rollout: Rollout, seen: Sighting) -> bool:
+    """Whether the node was found not to come up with the rollout's generation."""
+    return bool(seen.degraded) and seen.failing == rollout.generation
+
+
 def _since(member: Member, seen: Sighting) -> bool:
     """Whether the boot began after the node was made to reboot."""
     return seen.minted_at >= member.since
@@ -136,7 +141,7 @@ def _since(member: Member, seen: Sighting) -> bool:
 def _waiting(work: Work, member: Member, seen: Sighting) -> None:
     if _is_up(work.rollout, seen):
         _soak(work, member, seen)
-    elif seen.degraded:
+    elif _is_failing(work.rollout, seen):
         _fail(work, member, seen.degraded, up=False)
 
 
@@ -153,7 +158,7 @@ def _booting(work: Work, member: Member, seen: Sighting) -> None:
             _fail(work, member, _overdue(work, seen), up=False)
     elif _is_up(work.rollout, seen):
         _soak(work, member, seen)
-    elif seen.degraded:
+    elif _is_failing(work.rollout, seen):
         _fail(work, member, seen.degraded, up=False)
     elif seen.up_at and _since(member, seen):
         _fail(work, member, _other(work.rollout, seen), up=False)

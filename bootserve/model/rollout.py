@@ -170,8 +170,8 @@ class Sighting:
     ``boot`` is the newest boot that it reported anything by, minted at ``minted_at`` for
     ``generation``; ``up_at`` when it said that it was up, 0 for not yet, and ``root`` the sha256
     of the root that it named then. ``silent``: its heartbeats have stopped. ``problem`` is its own
-    word that the boot came to nothing; ``degraded`` why it is given its last known good
-    generation.
+    word that the boot came to nothing; ``degraded`` why it is found not to come up with the
+    generation ``failing``.
     """
 
     boot: str = ""
@@ -182,3 +182,4 @@ class Sighting:
     silent: bool = False
     problem: str = ""
     degraded: str = ""
+    failing: GenerationRef | None = None

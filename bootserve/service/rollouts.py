@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -49,9 +50,9 @@ def make_rollouts(parts: Parts, log: Any) -> RolloutDesk:
 def _sightings(
     words: NodeWords, known_good: KnownGood, nodes: Iterable[str]
 ) -> dict[str, Sighting]:
-    found = {}
+    found, now = {}, time.time()
     for node in nodes:
-        seen = known_good.marked(node, words.of(node))
+        seen = known_good.marked(node, words.of(node), now)
         if seen is not None:
             found[node] = seen
     return found

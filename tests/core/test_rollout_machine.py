@@ -169,7 +169,7 @@ class RolloutMachine(RuleBasedStateMachine):
         name = NAMES[pick]
         seen = self.sightings.get(name, Sighting())
         changes: dict[str, Any] = {what: True if what == "silent" else "broken"}
-        self.sightings[name] = replace(seen, **changes)
+        self.sightings[name] = replace(seen, failing=NEW, **changes)
 
     # What admins do.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
 import time
@@ -44,7 +43,7 @@ def fleet(server: BootServer, admin: Admin, client: Namespace) -> Fleet:
         rack = f"r{node.number % 2}"
         admin.call("POST", "/nodes", name=node.name, macs=[node.mac], role="compute", rack=rack)
     admin.call("PUT", "/pins", scope="site", generation="web@1")
-    asyncio.run(made.each(made.start, made.nodes.values()))
+    made.each(made.start, made.nodes.values())
     return made
 
 
@@ -68,7 +67,7 @@ def play(admin: Admin, fleet: Fleet, number: int) -> Any:
         if found["state"] not in ("running",):
             return found
         wanted = [fleet.nodes[one["node"]] for one in found["unsettled"]]
-        asyncio.run(fleet.each(fleet.obey, wanted))
+        fleet.each(fleet.obey, wanted)
         return None
 
     return until(over)
@@ -83,11 +82,11 @@ def begin(admin: Admin, generation: str, **body: Any) -> int:
 
 
 def starts(fleet: Fleet, *nodes: SimNode) -> None:
-    asyncio.run(fleet.each(fleet.start, nodes))
+    fleet.each(fleet.start, nodes)
 
 
 def beats(fleet: Fleet, *nodes: SimNode) -> None:
-    asyncio.run(fleet.each(fleet.beat, nodes))
+    fleet.each(fleet.beat, nodes)
 
 
 def pins(admin: Admin) -> dict[str, str]:
@@ -149,11 +148,22 @@ def over(admin: Admin, number: int) -> Any:
     return found if found["state"] != "running" and settled else None
 
 
+def wish(fleet: Fleet, node: SimNode) -> str:
+    """Let a node send a heartbeat; return the name under which it is to reboot, or nothing."""
+    said: list[str] = []
+
+    async def ask(one: SimNode) -> None:
+        said.append(await fleet.beat(one))
+
+    fleet.each(ask, [node])
+    return said[0]
+
+
 def asked(admin: Admin, fleet: Fleet, number: int) -> tuple[SimNode, list[SimNode]]:
     """Return the one node that the rollout has asked to reboot, and all the others."""
     booting = until(lambda: list(shown(admin, number)["unsettled"]))
     node = fleet.nodes[booting[0]["node"]]
-    until(lambda: asyncio.run(fleet.beat(node)))
+    until(lambda: wish(fleet, node))
     return node, [one for one in fleet.nodes.values() if one is not node]
 
 

@@ -123,8 +123,7 @@ class Fleet:
     @contextlib.asynccontextmanager
     async def _connected(self, node: SimNode) -> AsyncIterator[_Http]:
         loop = asyncio.get_running_loop()
-        with inside(self.namespace.name):
-            sock = socket.socket()
+        sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with sock:
@@ -140,6 +139,7 @@ class Fleet:
         return False
 
     async def _start(self, node: SimNode) -> bool:
+        node.running = ""
         async with self._connected(node) as http:
             status, script = await http.call("GET", f"/boot/{node.mac}.ipxe")
             boot, root = _BOOT.search(script), _ROOT.search(script)
@@ -166,7 +166,9 @@ class Fleet:
         return body
 
     async def beat(self, node: SimNode) -> str:
-        """Let a node send a heartbeat; return the name under which it is to reboot, or nothing."""
+        """Let a node that is up send a heartbeat; return under what name it is to reboot, or ''."""
+        if not node.running:
+            return ""
         async with self._connected(node) as http:
             answer = await self._beat(node, http, f"/heartbeat/{node.boot}?uptime=60")
         match = re.search(rb"^reboot=(\S+)$", answer, re.M)
@@ -181,8 +183,12 @@ class Fleet:
             await self.beat(node)
         return True
 
-    async def each(self, work: Callable[[SimNode], object], nodes: Iterable[SimNode]) -> None:
-        """Do ``work`` for every one of ``nodes``, some at a time."""
+    def each(self, work: Callable[[SimNode], object], nodes: Iterable[SimNode]) -> None:
+        """Do ``work`` for every one of ``nodes``, some at a time, and wait until it is done."""
+        with inside(self.namespace.name):
+            asyncio.run(self._each(work, nodes))
+
+    async def _each(self, work: Callable[[SimNode], object], nodes: Iterable[SimNode]) -> None:
         waiting = iter(list(nodes))
 
         async def worker() -> None:

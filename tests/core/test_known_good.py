@@ -1,0 +1,140 @@
+"""Who is given its last known good generation, and above all who is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bootserve.core.known_good import KnownGood, KnownGoodLimits
+from bootserve.core.snapshot import Snapshot
+from bootserve.model.boot import Boot
+from bootserve.model.degraded import Degraded
+from bootserve.model.generation import GenerationRef
+from tests.support.states import generation, node, snapshot, state
+
+OLD, NEW = GenerationRef("web", 1), GenerationRef("web", 2)
+LIMITS = KnownGoodLimits(tries=3, per_rack=2, quiet=100.0)
+NAMES = [f"n{number}" for number in range(5)]
+
+
+def site(*, removed: bool = False) -> Snapshot:
+    nodes = [
+        node(name, f"52:54:00:00:00:{place:02x}", rack="r1", role="compute")
+        for place, name in enumerate(NAMES)
+    ]
+    known = [generation("web@1", removed=removed), generation("web@2")]
+    return snapshot(state(*nodes, pins="site web@2"), *known)
+
+
+def make(limits: KnownGoodLimits = LIMITS, *, watched: bool = True) -> KnownGood:
+    made = KnownGood(limits, lambda _node: OLD)
+    made.watch(NAMES if watched else [])
+    return made
+
+
+def boot(name: str, number: int, at: float, ref: GenerationRef = NEW) -> Boot:
+    return Boot(f"{number:032x}", name, "52:54:00:00:00:00", ref, "", 1, at, "10.0.0.9")
+
+
+def fails(
+    guard: KnownGood, name: str, times: int = 3, *, first: int = 1, at: float = 500.0
+) -> None:
+    for number in range(times):
+        one = boot(name, first + number, at + number)
+        guard.minted(one)
+        guard.rooted(name, one.id)
+
+
+def given(guard: KnownGood, name: str, now: float, current: Snapshot | None = None) -> str:
+    current = current or site()
+    plan, mark, new = guard.plan(current.plans[name], current.generations, lambda _name: "r1", now)
+    if mark is not None and new:
+        guard.degrade(replace(mark, boot=f"{99:032x}"))
+    assert plan.resolution.generation is not None
+    return str(plan.resolution.generation.ref)
+
+
+def test_a_node_that_does_not_come_up_gets_what_it_last_came_up_with() -> None:
+    guard = make()
+    fails(guard, "n0", 2)
+    assert "n0" not in guard.suspects
+    fails(guard, "n0", 1, first=3, at=502.0)
+    assert "n0" in guard.suspects
+    guard.spoke("n1", boot("n1", 7, 400.0).id, OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
+    assert guard.degraded["n0"].reason == "it was given web@2 3 times and did not report up"
+    assert given(guard, "n0", 530.0) == "web@1"
+    assert given(guard, "n1", 530.0) == "web@2"
+
+
+@pytest.mark.parametrize(
+    "why",
+    ["nobody else speaks", "others spoke before", "no root", "not watched", "it spoke just now"],
+)
+def test_what_moves_no_node(why: str) -> None:
+    guard = make(watched=why != "not watched")
+    if why == "it spoke just now":
+        guard.spoke("n0", f"{0:032x}", OLD, 499.0)
+    if why == "others spoke before":
+        guard.spoke("n1", f"{7:032x}", OLD, 499.0)
+    fails(guard, "n0")
+    if why == "no root":
+        guard.minted(boot("n0", 4, 504.0))
+    if why not in ("nobody else speaks", "others spoke before"):
+        guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@2"
+
+
+def test_scripts_fetched_in_the_name_of_a_node_that_speaks_are_forgotten() -> None:
+    guard = make()
+    guard.spoke("n0", f"{1:032x}", OLD, 10.0)
+    fails(guard, "n0", first=5)
+    guard.spoke("n0", f"{1:032x}", OLD, 505.0)  # by the boot that it runs
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert "n0" not in guard.suspects
+    assert given(guard, "n0", 900.0) == "web@2"
+
+
+def test_a_mark_that_a_forger_brought_about_is_taken_off_by_the_node_itself() -> None:
+    guard = make()
+    fails(guard, "n0", first=5)
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
+    released = guard.spoke("n0", f"{1:032x}", OLD, 530.0)
+    assert isinstance(released, Degraded)
+    assert not guard.degraded
+    assert given(guard, "n0", 900.0) == "web@2"
+
+
+def test_a_rack_has_no_more_than_its_share() -> None:
+    guard = make()
+    for place, name in enumerate(NAMES[:4]):
+        fails(guard, name, first=10 * place + 10)
+    guard.spoke("n4", f"{7:032x}", OLD, 510.0)
+    assert [given(guard, name, 520.0) for name in NAMES[:4]] == ["web@1", "web@1", "web@2", "web@2"]
+
+
+def test_a_generation_that_was_removed_is_given_to_nobody() -> None:
+    guard = make()
+    fails(guard, "n0")
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0, site(removed=True)) == "web@2"
+
+
+def test_it_ends_when_the_pin_does_or_an_admin_says_so() -> None:
+    guard = make()
+    fails(guard, "n0")
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
+    assert guard.resolved(lambda _name: NEW) == []
+    (mark,) = guard.resolved(lambda _name: OLD)
+    assert (mark.node, guard.degraded, guard.suspects) == ("n0", {}, set())
+    assert guard.release("n0") is None
+
+
+def test_everywhere_is_a_setting() -> None:
+    guard = make(replace(LIMITS, everywhere=True), watched=False)
+    fails(guard, "n0")
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
