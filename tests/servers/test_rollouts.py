@@ -239,7 +239,7 @@ def test_a_forger_moves_nobody_who_speaks_and_few_who_do_not(admin: Admin, fleet
 
 def test_no_more_than_two_nodes_of_a_rack_are_degraded_at_once(admin: Admin, fleet: Fleet) -> None:
     """All are down, and somebody (or a broken image) makes every one of them seem to fail."""
-    number = begin(admin, "web@7", success=0.1, stages="100%", reboot="none")
+    number = begin(admin, "web@7", success=0.05, stages="100%", reboot="none", soak=600)
     until(lambda: shown(admin, number)["stage"] == 1)
     fleet.works = lambda node, given: given != "web@7" or node.name == "n11"
     time.sleep(2.1)
