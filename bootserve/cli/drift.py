@@ -89,7 +89,7 @@ def drift(
         drifted = bool(shown.value.states)
     else:
         query = {"rack": rack, "all": "true" if all else "false"}
-        listed = session.call("GET", "/drift", DriftList, query=query)
+        listed = session.pages("/drift", DriftList, query=query)
         session.show(listed, _render_list)
         drifted = any(one.states for one in listed.value.nodes)
     if drifted:

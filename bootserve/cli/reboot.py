@@ -189,7 +189,7 @@ def reboots(
         query["node"] = node
     if rollout is not None:
         query["rollout"] = rollout
-    reply = session.call("GET", "/reboots", RebootList, query=query)
+    reply = session.pages("/reboots", RebootList, query=query, most=limit)
     session.show(reply, _with_hooks if hooks else _table)
 
 

@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, tuple_, update
 
-from bootserve.errors import NotFound
+from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.hooks import HookOutcome, HookRun, HookWhen
 from bootserve.model.reboot import RebootMethod
@@ -102,10 +102,23 @@ class RebootStore:
         return self._list(select(_R).where(*still).order_by(_R.c.asked_at, _R.c.id))
 
     def list(
-        self, *, node: str | None = None, rollout: int | None = None, limit: int = 50
+        self,
+        *,
+        node: str | None = None,
+        rollout: int | None = None,
+        limit: int = 50,
+        before: tuple[Any, ...] | None = None,
     ) -> Sequence[RebootShown]:
-        """Return at most ``limit`` reboots, of ``node`` or ``rollout`` alone, the newest first."""
+        """Return at most ``limit`` reboots, of ``node`` or ``rollout`` alone, the newest first.
+
+        ``before`` is when one was asked for and its id: only those before it. Raises InvalidInput
+        when it is something else.
+        """
         query = select(_R).order_by(_R.c.asked_at.desc(), _R.c.id.desc()).limit(limit)
+        if before is not None:
+            if [type(one) for one in before] != [float, str]:
+                raise InvalidInput("query.cursor: not a cursor of this list")
+            query = query.where(tuple_(_R.c.asked_at, _R.c.id) < tuple_(*before))
         if node is not None:
             query = query.where(_R.c.node == node)
         if rollout is not None:

@@ -78,6 +78,11 @@ def test_every_list_is_paged(admin: Admin, nodes: Callable[[], Any]) -> None:
     ]
     numbers = [one["number"] for one in walk(admin, "/revisions?limit=4", "revisions")]
     assert numbers == list(range(len(NAMES), -1, -1))
+    assert [one["node"] for one in walk(admin, "/drift?limit=9&all=true", "nodes")] == NAMES
+    for name in NAMES[:3]:
+        admin.call("POST", f"/nodes/{name}/reboot", by="agent", hooks=False)
+    rebooted = [one["node"] for one in walk(admin, "/reboots?limit=1", "reboots")]
+    assert rebooted == NAMES[2::-1]
     for path, field in (
         ("/pins", "pins"),
         ("/roles", "roles"),

@@ -11,6 +11,7 @@ from bootserve.core.heartbeats import Running
 from bootserve.errors import Conflict
 from bootserve.model.desired import DesiredState, Scope, ScopeKind
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, node, places
+from bootserve.servers.admin.paging import page
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_drift import (
@@ -102,8 +103,14 @@ class _Drift:
             reporting += verdict.running is not None
             never += verdict.running is None
             if verdict.reasons or call.query.all:
-                found.append(_drift_out(verdict))
-        return DriftList(nodes=found, reporting=reporting, never_reported=never)
+                found.append((name, verdict))
+        shown, more = page(found, lambda pair: pair[0], call.query)
+        return DriftList(
+            next=more,
+            nodes=[_drift_out(verdict) for _, verdict in shown],
+            reporting=reporting,
+            never_reported=never,
+        )
 
     async def show(self, call: Call[Request, NoQuery]) -> NodeDriftOut:
         name = call.path["name"]

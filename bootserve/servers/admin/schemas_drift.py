@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from bootserve.model.drift import DriftKind, DriftState
-from bootserve.servers.admin.routing import Answer, Query, Request
+from bootserve.servers.admin.paging import Page, PageQuery
+from bootserve.servers.admin.routing import Answer, Request
 
 __all__ = [
     "ChangeOut",
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-class DriftQuery(Query):
+class DriftQuery(PageQuery):
     """Which nodes: of ``rack`` or all; with ``all`` also those without drift."""
 
     rack: str = Field(default="", max_length=63)
@@ -59,7 +60,7 @@ class DriftOut(Answer):
     running: RunningOut | None = None
 
 
-class DriftList(Answer):
+class DriftList(Page):
     """Nodes with drift, by name. ``reporting`` and ``never_reported`` count the nodes looked at."""
 
     nodes: list[DriftOut]

@@ -7,7 +7,8 @@ from pydantic import Field
 from bootserve.model.hooks import HookOutcome, HookWhen, OnFailure
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.reboot_record import RebootPhase
-from bootserve.servers.admin.routing import Answer, Query, Request
+from bootserve.servers.admin.paging import Page, PageQuery
+from bootserve.servers.admin.routing import Answer, Request
 
 __all__ = [
     "HookList",
@@ -70,7 +71,7 @@ class RebootOut(Answer):
     runs: list[HookRunOut]
 
 
-class RebootQuery(Query):
+class RebootQuery(PageQuery):
     """Which reboots to list: of a node, of a rollout, or all."""
 
     node: str | None = Field(default=None, max_length=63)
@@ -78,7 +79,7 @@ class RebootQuery(Query):
     limit: int = Field(default=50, ge=1, le=500)
 
 
-class RebootList(Answer):
+class RebootList(Page):
     """Reboots, the newest first."""
 
     reboots: list[RebootOut]
