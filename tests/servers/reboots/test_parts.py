@@ -149,8 +149,11 @@ async def test_without_a_hook_for_it_that_is_told(world: World) -> None:
     assert 'no hook with when = "reboot"' in done.detail
 
 
-async def test_what_nothing_comes_of_is_forced(world: World, tmp_path: Path) -> None:
+async def test_what_nothing_comes_of_is_forced(
+    world: World, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     bmc = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
+    request.addfinalizer(bmc.stop)
     world.labels, world.ca_file = {"bmc": bmc.url}, bmc.cert
     done = await world.again().rollouts.reboot(task(RebootMethod.REDFISH))
     assert bmc.resets() == ["GracefulRestart", "ForceRestart"]
@@ -161,7 +164,6 @@ async def test_what_nothing_comes_of_is_forced(world: World, tmp_path: Path) -> 
     again = await world.again().rollouts.reboot(task(RebootMethod.REDFISH, attempt=1))
     assert again.done
     assert len(bmc.resets()) == 2
-    bmc.stop()
     world.reboots.redfish.close()
 
 

@@ -47,9 +47,7 @@ async def test_a_node_is_restarted_gently_and_then_by_force(bmc: Bmc, tmp_path: 
 
 
 @pytest.mark.parametrize("verify", [True, False])
-async def test_a_node_that_is_off_is_switched_on(
-    bmc: Bmc, tmp_path: Path, verify: bool, request: pytest.FixtureRequest
-) -> None:
+async def test_a_node_that_is_off_is_switched_on(bmc: Bmc, tmp_path: Path, verify: bool) -> None:
     before = len(bmc.resets("off"))
     client = redfish(bmc, tmp_path, verify=verify, ca_file=bmc.cert if verify else None)
     done = await client.restart(machine(bmc, "off"), force=False)
@@ -70,15 +68,15 @@ async def test_a_node_that_is_off_is_switched_on(
     ],
 )
 async def test_a_bmc_that_knows_less_does_what_it_can(
-    tmp_path: Path, kinds: list[str], told: list[str]
+    tmp_path: Path, kinds: list[str], told: list[str], request: pytest.FixtureRequest
 ) -> None:
     bmc = Bmc(tmp_path / "bmc", {"name": "n1"}, kinds=kinds)
+    request.addfinalizer(bmc.stop)
     client = redfish(bmc, tmp_path)
     await client.restart(machine(bmc), force=False)
     assert bmc.resets() == told
     assert await client.power(machine(bmc)) == "On"
     client.close()
-    bmc.stop()
 
 
 async def test_a_wrong_password_is_refused_and_not_told(bmc: Bmc, tmp_path: Path) -> None:

@@ -40,10 +40,13 @@ def wait_for_boot(admin: Admin, known: int) -> str:
 
 
 @pytest.mark.vm
-def test_a_bmc_resets_a_vm_which_boots_again(lab: Lab, tmp_path: Path) -> None:
+def test_a_bmc_resets_a_vm_which_boots_again(
+    lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     vm = lab.vm("n1", mac=MAC, memory=256, extra=["-qmp", "unix:bmc.sock,server=on,wait=off"])
     system = {"name": "n1", "qmp": str(vm.directory / "bmc.sock")}
     bmc = Bmc(tmp_path / "bmc", system, within=lab.network.server, port=PORT)
+    request.addfinalizer(bmc.stop)
     server = lab.bootserve(arguments=["--config", str(settings(tmp_path, bmc))]).start()
     admin = Admin(server.state_dir)
     admin.publish("web", "1")
@@ -69,4 +72,3 @@ def test_a_bmc_resets_a_vm_which_boots_again(lab: Lab, tmp_path: Path) -> None:
     assert re.fullmatch(r"n1 is rebooted and up, in \d+ s \(its BMC asked it to restart\)\.\n", out)
     assert "n1: its BMC is asked to restart it\n" in err
     assert err.endswith("n1: it is up\n")
-    bmc.stop()
