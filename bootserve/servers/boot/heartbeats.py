@@ -150,6 +150,7 @@ class HeartbeatDesk:
         interval = stretch(self._pace.seconds, len(self._book), self._pace.most)
         if self._book.heard(running, said, interval, now):
             self._compare(running, said.drift, text, now)
+        self._arrivals.spoke(running, now)
         return self._answer(running)
 
     def _compare(self, running: Running, digest: str, text: bytes, now: float) -> None:
