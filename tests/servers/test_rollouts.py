@@ -202,7 +202,7 @@ def test_a_broken_report_path_moves_nobody_to_an_old_image(admin: Admin, fleet: 
     """Nodes boot again and again and nobody's reports arrive: they go on with their pin."""
     fleet.works = lambda _node, given: given != "web@5"
     number = begin(
-        admin, "web@5", success=0.5, max_unavailable="100%", stages="100%", reboot="none"
+        admin, "web@5", success=0.05, max_unavailable="100%", stages="100%", reboot="none"
     )
     until(lambda: shown(admin, number)["stage"] == 1)
     time.sleep(2.1)
