@@ -174,6 +174,7 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
     "POST /audit/verify": ("viewer", [on("/audit/verify", SITE)]),
     "GET /audit/export": ("viewer", [on("/audit/export?until=1", SITE)]),
     "GET /as-of": ("viewer", [on("/as-of?at=1", SITE)]),
+    "GET /would-change": ("viewer", [on("/would-change")]),
     "GET /tokens": ("admin", [on("/tokens")]),
     "POST /tokens": (
         "admin",
