@@ -8,7 +8,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def test_the_same_definition_elsewhere_from_anew_gives_the_same_digest(
 ) -> None:
     definition = shutil.copytree(ROOT / "images/demo", tmp_path / "x/another", symlinks=True)
     seen: list[Progress] = []
-    started = time.monotonic()
+    before = os.times()
     manifest = build_image(
         definition,
         output=tmp_path / "out",
@@ -49,11 +48,12 @@ def test_the_same_definition_elsewhere_from_anew_gives_the_same_digest(
         progress=seen.append,
         fresh=True,
     )
-    took = time.monotonic() - started
+    after = os.times()
     assert manifest.artifacts == demo_bundle.manifest.artifacts
     assert manifest.digest == demo_bundle.manifest.digest
     assert verify_bundle(tmp_path / "out").digest == manifest.digest
-    assert took < 90
+    # what it computes, since the machine may be busy with other tests: less than 90 s of a clock
+    assert sum(after[:4]) - sum(before[:4]) < 90
 
     stages = list(dict.fromkeys(progress.stage for progress in seen))
     assert stages == [stage for stage in STAGES if stage in stages]

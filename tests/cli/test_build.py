@@ -17,7 +17,9 @@ from bootserve.build.image import default_cache_dir
 from tests.cli.runner import PROGRAM, Cli, run_on_terminal
 from tests.support.bundles import DEMO, ROOT
 
-STAGES = ["definition", "resolve", "unpack", "files", "scripts", "initramfs", "seal", "root"]
+STAGES = [
+    *("definition", "resolve", "unpack", "files", "scripts", "initramfs", "seal", "list", "root")
+]
 STAGES += ["verity", "bundle"]
 FILE_SYSTEMS = ("erofs", "overlayfs", "squashfs")
 
@@ -36,9 +38,9 @@ def cache(demo_bundle: Bundle, tmp_path: Path) -> Path:
     own.mkdir()
     for state in usual.glob("apt-*"):
         shutil.copytree(state, own / state.name)
-    for folder in ("debs", "trees"):
+    for folder, kind in (("debs", "*.deb"), ("trees", "*.tar")):
         (own / folder).mkdir()
-        for file in (usual / folder).glob("*.*"):
+        for file in (usual / folder).glob(kind):
             try:
                 os.link(file, own / folder / file.name)
             except OSError:
@@ -67,7 +69,7 @@ def test_a_build_on_a_terminal_draws_a_bar_and_is_imported(
     assert "demo@1 is imported" in shown.out
     imported = cli.json("image", "show", "demo@1")
     assert imported["digest"] == demo_bundle.manifest.digest
-    assert cli("image", "verify", "demo@1").out == "initrd: ok\nkernel: ok\nroot: ok\n"
+    assert cli("image", "verify", "demo@1").out == "files: ok\ninitrd: ok\nkernel: ok\nroot: ok\n"
     assert litter(cache) == []
 
 
