@@ -78,9 +78,16 @@ def build_image(
 
 @contextmanager
 def _only_one(cache: Path) -> Iterator[None]:
-    """Wait until no other build writes to the package cache, and keep others waiting."""
+    """Wait until no other build writes to the package cache, and keep others waiting.
+
+    What a build that was killed has left there goes.
+    """
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob("trees/repo-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for left in cache.glob("trees/*.partial"):
+            left.unlink()
         yield
 
 

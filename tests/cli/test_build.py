@@ -59,6 +59,8 @@ def litter(cache: Path) -> list[Path]:
 def test_a_build_on_a_terminal_draws_a_bar_and_is_imported(
     cli: Cli, demo_bundle: Bundle, cache: Path
 ) -> None:
+    (cache / "trees/0123.partial").write_bytes(b"of a build that was killed")
+    (cache / "trees/repo-killed").mkdir()
     words = ("--state-dir", cli.state_dir, "image", "build", DEMO, "--import")
     shown = run_on_terminal(*words, "--cache-dir", cache)
     assert shown.code == 0, shown.out
