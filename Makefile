@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages
 demo: setup ## boot real VMs through bootserve from pinned generations, and prove what is promised
 	$(ASROOT) $(BIN)/python -m vm_harness.demo
 
-test: setup check ## run every test (under 14 minutes on two cores)
+test: setup check ## run every test (under 19 minutes on two cores)
 	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist worksteal --durations 25
 
 test-matrix: setup ## boot every firmware in every way (docs/firmware.md)

@@ -211,7 +211,8 @@ def test_a_broken_report_path_moves_nobody_to_an_old_image(admin: Admin, fleet: 
     assert all(node.starts[-5:] == ["web@5"] * 5 for node in fleet.nodes.values())
     assert admin.call("GET", "/status")["degraded"] == []
     fleet.works = lambda _node, _given: True
-    starts(fleet, *fleet.nodes.values())  # the path is mended: all of them had been up all along
+    # the path is mended: all of them had been up all along
+    fleet.each(fleet.report, fleet.nodes.values())
     assert play(admin, fleet, number)["state"] == "done"
     assert {node.running for node in fleet.nodes.values()} == {"web@5"}
     assert admin.call("GET", "/status")["degraded"] == []

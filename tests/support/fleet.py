@@ -155,9 +155,17 @@ class Fleet:
             assert status == 200
             if not self.works(node, given):
                 return False
-            node.running = given
-            await self._beat(node, http, f"/report/{node.boot}?phase=up&uptime=20")
+            await self._report(node, http)
             return True
+
+    async def _report(self, node: SimNode, http: _Http) -> None:
+        node.running = node.starts[-1]
+        await self._beat(node, http, f"/report/{node.boot}?phase=up&uptime=20")
+
+    async def report(self, node: SimNode) -> None:
+        """Let a node say that it is up with what it was given last."""
+        async with self._connected(node) as http:
+            await self._report(node, http)
 
     async def _beat(self, node: SimNode, http: _Http, path: str) -> bytes:
         said = f"&generation={node.running}&root={node.root}"
