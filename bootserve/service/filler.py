@@ -17,7 +17,7 @@ __all__ = ["Filler"]
 BATCH = 10_000
 PAUSE = 0.25
 RETRY = 2.0
-STORM = 500
+STORM = 100
 """So many records in one pause are a storm: answering nodes comes before filling SQL then."""
 
 
