@@ -297,8 +297,9 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
             unasked=unasked,
             busy=lambda server=server: len(server.connections),  # type: ignore[misc]
             heartbeat=plain.answer,
+            full=lambda error: parts.calm.error("connections wait", error=str(error)),
         )
-        await listener.start(segment.http)
+        listener.start(segment.http)
         stack.push_async_callback(listener.stop)
 
 

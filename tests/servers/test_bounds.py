@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import cast
@@ -56,7 +57,7 @@ class Bounded:
         )
         sock = socket.create_server(("127.0.0.1", 0))
         self.port = int(sock.getsockname()[1])
-        await self.listener.start(sock)
+        self.listener.start(sock)
 
     async def stop(self) -> None:
         for client in self._clients:
@@ -69,6 +70,12 @@ class Bounded:
         streams = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
         self._clients.append(Client(*streams))
         return self._clients[-1]
+
+    async def accepted(self, count: int) -> None:
+        """Wait until it has ``count`` connections; those that ask for nothing come in late."""
+        async with asyncio.timeout(SECONDS):
+            while len(self.listener.connections) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 class Client:
@@ -120,7 +127,10 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
 
 async def test_the_longest_idle_connection_gives_way_to_a_new_one(make: Make) -> None:
     server = await make(most=4)
-    idle = [await server.connect() for _ in range(4)]
+    idle = []
+    for number in range(4):
+        idle.append(await server.connect())
+        await server.accepted(number + 1)
     assert await idle[0].ask(PLAIN % 1) == b"HTTP/1.1 200 OK"  # so it is the second that is oldest
     new = await server.connect()
     assert await new.ask(PLAIN % 2) == b"HTTP/1.1 200 OK"
@@ -133,12 +143,15 @@ async def test_the_longest_idle_connection_gives_way_to_a_new_one(make: Make) ->
 async def test_an_address_that_takes_all_room_makes_room_itself(make: Make) -> None:
     server = await make(most=6)
     oldest = await server.connect("127.0.0.3")
-    greedy = [await server.connect("127.0.0.2") for _ in range(5)]
+    await server.accepted(1)
+    for _ in range(5):
+        await server.connect("127.0.0.2")
+    await server.accepted(6)
     rack = [await server.connect("127.0.0.4") for _ in range(2)]
     for number, one in enumerate((oldest, *rack)):
         assert await one.ask(PLAIN % number) == b"HTTP/1.1 200 OK"
-    for one in greedy[:2]:
-        await one.wait_closed()
+    left = Counter(one.address for one in server.listener.connections)
+    assert left == {"127.0.0.2": 3, "127.0.0.3": 1, "127.0.0.4": 2}
 
 
 async def test_what_works_is_not_closed_for_a_new_one(make: Make) -> None:

@@ -91,7 +91,7 @@ class World:
 
         if quick:
             self.listener = Listener(self.desk, handler)
-            await self.listener.start(sock)
+            self.listener.start(sock)
         else:
             await web.SockSite(self.runner, sock).start()
 

@@ -19,6 +19,7 @@ from typing import cast
 
 from aiohttp.http import SERVER_SOFTWARE
 
+from bootserve.servers.boot.accepting import Acceptor
 from bootserve.servers.boot.scripts import ScriptDesk
 
 __all__ = ["IDLE_SECONDS", "Listener", "Unasked", "plain_headers"]
@@ -112,6 +113,7 @@ class Listener:
     has most of the idle ones loses the longest idle for a new one: one address cannot take them
     all, and a rack behind one router is not refused. When none is idle, the new one is closed.
     ``heartbeat`` returns the answer to a plain heartbeat, None for what aiohttp is to have.
+    ``full`` is told when the system has no room for another connection.
     """
 
     def __init__(
@@ -122,31 +124,42 @@ class Listener:
         unasked: Unasked | None = None,
         busy: Callable[[], int] = lambda: 0,
         heartbeat: Callable[[bytes], str | None] = lambda _request: None,
+        full: Callable[[OSError], None] = lambda _error: None,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.desk = desk
         self.handler = handler
         self.unasked = unasked
         self.heartbeat = heartbeat
+        self._full = full
         self.connections: set[_Front] = set()
         self._idle: dict[str, dict[_Front, None]] = {}
         self._busy = busy
         self._max = max_connections
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._date = b""
         self._second = 0
 
-    async def start(self, sock: socket.socket) -> None:
+    def start(self, sock: socket.socket) -> None:
         """Accept connections on ``sock``, which listens already."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Front(self, loop), sock=sock, backlog=1024)
+        self._acceptor = Acceptor(
+            sock, self._at_once, lambda first: _Front(self, loop, first), self._full
+        )
 
     async def stop(self) -> None:
         """Accept no more, and close the connections that aiohttp does not have."""
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for front in [*self.connections]:
             front.close()
+
+    def _at_once(self, first: bytes) -> bytes | None:
+        """Return the answer to a connection's first bytes if they are a plain heartbeat."""
+        if first[: len(_HEARTBEAT)] != _HEARTBEAT:
+            return None
+        text = self.heartbeat(first)
+        return None if text is None else self.answer(text)
 
     def came(self, front: _Front) -> bool:
         """Take a new connection, in another's place if need be; return whether there is room."""
@@ -186,10 +199,11 @@ class Listener:
 class _Front(asyncio.Protocol):
     """One connection, until it is handed over."""
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, first: bytes) -> None:
         self._listener = listener
         self._loop = loop
         self._desk = listener.desk
+        self._first = first
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -199,11 +213,11 @@ class _Front(asyncio.Protocol):
         self._idle = self._loop.call_later(IDLE_SECONDS, self._check_idle)
         if not self._listener.came(self):
             self.abort()
+        elif self._first:
+            self.data_received(self._first)
 
     def data_received(self, data: bytes) -> None:
-        if data[: len(_HEARTBEAT)] == _HEARTBEAT:
-            self._beat(data)
-        elif (
+        if (
             data[_PATH] != b"GET /boot/"
             or data[_VERSION] != b".ipxe HTTP/1.1"
             or len(data) > _MAX_BYTES
@@ -211,15 +225,6 @@ class _Front(asyncio.Protocol):
             or not self._ask(data[_MAC].decode("latin-1"))
         ):
             self._hand_over(data)
-
-    def _beat(self, data: bytes) -> None:
-        text = self._listener.heartbeat(data)
-        if text is None:
-            self._hand_over(data)
-            return
-        self._desk.settle()
-        self._transport.write(self._listener.answer(text))
-        self._transport.close()
 
     def _ask(self, raw: str) -> bool:
         if "-" in raw:
