@@ -178,7 +178,8 @@ class Settings(BaseSettings):
         default=None, description="the BMCs' user names and passwords (TOML, mode 0600)"
     )
     redfish_verify: bool = Field(
-        default=True, description="whether the BMCs' certificates are verified"
+        default=True,
+        description="whether the BMCs' certificates are verified, and http:// is refused",
     )
     redfish_ca_file: Path | None = Field(
         default=None, description="their authorities (PEM), in place of the system's"

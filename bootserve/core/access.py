@@ -14,6 +14,7 @@ from bootserve.model.access import AccessRole, Subject
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 
 __all__ = [
+    "AIMED_LABELS",
     "SITE_PLACE",
     "Place",
     "check_change",
@@ -28,6 +29,9 @@ Place = frozenset[Scope]
 
 _SITE = Scope(ScopeKind.SITE)
 SITE_PLACE: Place = frozenset({_SITE})
+
+AIMED_LABELS = frozenset({"bmc", "bmc-system", "k8s-node", "ceph-host", "compute-host"})
+"""Labels that say where the server's own credentials go, or which host the shipped hooks act on."""
 
 
 def place_of_node(node: Node | None) -> Place:
@@ -78,15 +82,31 @@ def check_change(subject: Subject, before: DesiredState, after: DesiredState) ->
     """Raise Refused when ``after`` differs from ``before`` where ``subject`` is no operator.
 
     A node counts with the places it had and has: to move it from one rack to another needs both.
+    Which ``AIMED_LABELS`` a node has, only an operator of the site says.
     """
     if covers(subject, AccessRole.OPERATOR, SITE_PLACE):
         return
-    for place in _changed_places(before, after):
+    nodes = _changed(before.nodes, after.nodes)
+    for place in _changed_places(before, after, nodes):
         require(subject, AccessRole.OPERATOR, place)
+    for name in nodes:
+        labels = _aimed(before.nodes.get(name)) ^ _aimed(after.nodes.get(name))
+        if labels and name in after.nodes:
+            raise Refused(
+                f"{subject.name} may not change the label {min(labels)[0]} of node {name}: it says"
+                " where the server's own credentials are used",
+                hint="An operator of the site can. Labels that are given replace all of a node's.",
+            )
 
 
-def _changed_places(before: DesiredState, after: DesiredState) -> Iterable[Place]:
-    for name in _changed(before.nodes, after.nodes):
+def _aimed(node: Node | None) -> set[tuple[str, str]]:
+    return {one for one in node.labels if one[0] in AIMED_LABELS} if node else set()
+
+
+def _changed_places(
+    before: DesiredState, after: DesiredState, nodes: Iterable[str]
+) -> Iterable[Place]:
+    for name in nodes:
         for state in (before, after):
             if name in state.nodes:
                 yield place_of_node(state.nodes[name])

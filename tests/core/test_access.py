@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bootserve.core.access import (
+    AIMED_LABELS,
     check_change,
     covers,
     has_role,
@@ -20,6 +23,7 @@ from bootserve.model.access import AccessRole, Binding, Subject, parse_access_sc
 from bootserve.model.desired import DesiredState, Node, Pin, Rack, Role, Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import parse_mac
+from bootserve.servers.reboots.bmcs import BMC_LABEL, SYSTEM_LABEL
 
 VIEWER, OPERATOR, ADMIN = AccessRole
 
@@ -110,6 +114,11 @@ def _to_role(name: str, role: str) -> Change:
     return set_node(name, lambda one: replace(one, role=role))
 
 
+def _labels(name: str, **labels: str) -> Change:
+    given = tuple((key.replace("_", "-"), value) for key, value in sorted(labels.items()))
+    return set_node(name, lambda one: replace(one, labels=given))
+
+
 def _pin(scope: str) -> Change:
     return pin(Pin(Scope.parse(scope), GenerationRef.parse("web@1")))
 
@@ -155,6 +164,50 @@ def test_changes_stay_within_the_scope(change: Change, bindings: list[str], allo
     except Refused as error:
         refused = error
     assert (refused is None) == allowed
+
+
+AIMED = add_node(replace(node("bmc", "r1", "web", 8), labels=(("a", "b"), ("bmc", "10.0.9.11"))))
+AIMING: list[tuple[str, Change, bool]] = [
+    ("a bmc", _labels("a", bmc="http://10.66.6.6:8000"), False),
+    ("a system", _labels("a", bmc_system="2"), False),
+    ("a cluster's node", _labels("a", k8s_node="r2n1"), False),
+    ("a Ceph host", _labels("a", ceph_host="r2n1"), False),
+    ("a compute host", _labels("a", compute_host="r2n1"), False),
+    ("another bmc", _labels("bmc", a="b", bmc="10.0.9.12"), False),
+    ("no bmc, and no way back", _labels("bmc", a="b"), False),
+    ("another label beside it", _labels("bmc", a="c", bmc="10.0.9.11"), True),
+    ("any other label", _labels("a", address="10.0.0.1"), True),
+    ("removed with its bmc", remove_node("bmc"), True),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"), [one[1:] for one in AIMING], ids=[one[0] for one in AIMING]
+)
+def test_where_credentials_go_is_the_sites_to_say(change: Change, allowed: bool) -> None:
+    before = AIMED(STATE)
+    after = change(before)
+    check_change(subject("operator@site"), before, after)
+    if allowed:
+        check_change(subject(R1), before, after)
+    else:
+        with pytest.raises(Refused, match="where the server's own credentials are used"):
+            check_change(subject(R1), before, after)
+
+
+def test_a_new_node_with_a_bmc_is_the_sites_to_add() -> None:
+    with pytest.raises(Refused, match="may not change the label bmc of node bmc"):
+        check_change(subject(R1), STATE, AIMED(STATE))
+
+
+def test_every_label_that_aims_is_known() -> None:
+    hooks = Path(__file__).parents[2] / "deploy" / "hooks"
+    read = {
+        name
+        for one in hooks.glob("*.py")
+        for name in re.findall(r'labels\.get\("([^"]+)"\)', one.read_text())
+    }
+    assert read | {BMC_LABEL, SYSTEM_LABEL} == AIMED_LABELS
 
 
 def test_removing_a_node_with_its_pin_is_of_its_rack() -> None:

@@ -310,3 +310,24 @@ def test_a_token_of_nothing_says_so(admin: Admin, tokens: dict[str, str]) -> Non
     _, answer = admin.raw("GET", "/api/v1/whoami", None, **headers)
     assert json.loads(answer) == {"subject": "token:nothing", "bindings": []}
     assert admin.raw("GET", "/metrics", None, **headers)[0] == 403
+
+
+def test_a_rack_operator_aims_no_credentials(admin: Admin, tokens: dict[str, str]) -> None:
+    labels = {"bmc": "http://10.66.6.6:8000"}
+    base = admin.call("GET", "/state")["revision"]
+    whole = {"macs": ["52:54:00:00:00:01"], "rack": "r1", "role": "web", "labels": labels}
+    asks = [
+        ("PATCH", "/nodes/n1", {"labels": labels}, 403, 200),
+        ("POST", "/nodes", {**NEW, "rack": "r1", "labels": labels}, 403, 201),
+        ("POST", "/apply", {"base": base, "changes": {"nodes": {"n1": whole}}}, 403, 412),
+        ("POST", f"/discovered/{MAC[0]}/adopt", {"name": "x", "labels": labels}, 400, 400),
+    ]
+    for who in ("operator-r1", "operator-site"):
+        headers = {"Authorization": f"Bearer {tokens[who]}"}
+        for method, path, body, *codes in asks:
+            data = json.dumps(body).encode()
+            status, answer = admin.raw(method, f"/api/v1{path}", data, **headers)
+            assert status == codes[who == "operator-site"], (who, path, answer)
+            assert status != 403 or b"server's own credentials" in answer, (path, answer)
+    admin.call("DELETE", "/nodes/new")
+    admin.call("PATCH", "/nodes/n1", labels={})

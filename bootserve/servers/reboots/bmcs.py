@@ -36,8 +36,10 @@ class Bmc:
         return f"Bmc({self.node}, {self.url})"
 
 
-def bmc_of(node: Node, credentials: Path | None) -> Bmc:
+def bmc_of(node: Node, credentials: Path | None, *, clear: bool = False) -> Bmc:
     """Return the BMC of ``node``; reads the file of credentials, so that a change holds at once.
+
+    ``clear`` is whether the password may go over the network in clear, by http://.
 
     Raises NotFound when the node has no BMC, InvalidInput when its address or the file is wrong.
     """
@@ -53,6 +55,12 @@ def bmc_of(node: Node, credentials: Path | None) -> Bmc:
         raise InvalidInput(
             f"the label {BMC_LABEL} of node {node.name} is no address: {address[:80]!r}",
             hint="Write an IPv4 address or a name, or https://NAME:PORT.",
+        )
+    if url.startswith("http:") and not clear:
+        raise InvalidInput(
+            f"the label {BMC_LABEL} of node {node.name} would send the password in clear: {url}",
+            hint="Write https://NAME:PORT; redfish_verify = false allows http:// on a network of"
+            " BMCs alone.",
         )
     if credentials is None:
         raise InvalidInput(

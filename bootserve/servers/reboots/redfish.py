@@ -33,7 +33,7 @@ class RedfishSettings:
     """How BMCs are reached.
 
     ``verify`` is whether their certificates are checked, against ``ca_file`` or the system's
-    authorities; ``timeout`` is seconds for one whole exchange with a BMC.
+    authorities, and http:// is refused; ``timeout`` is seconds for one whole exchange with a BMC.
     """
 
     credentials: Path | None = None
@@ -89,7 +89,7 @@ class Redfish:
             ) from None
 
     def _talk(self, work: Callable[[Any, Any, bool], str], node: Node, force: bool) -> str:
-        bmc = bmc_of(node, self._settings.credentials)
+        bmc = bmc_of(node, self._settings.credentials, clear=not self._settings.verify)
         sushy = _sushy()
         with _translated(sushy, bmc):
             root = sushy.Sushy(

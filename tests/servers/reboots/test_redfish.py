@@ -127,6 +127,18 @@ async def test_what_is_not_set_up_is_said(bmc: Bmc, tmp_path: Path) -> None:
     client.close()
 
 
+async def test_no_password_is_sent_in_clear_unless_nothing_is_verified(tmp_path: Path) -> None:
+    plain = node(labels=(("bmc", "http://127.0.0.1:1"),))
+    client = Redfish(RedfishSettings(credentials=credentials(tmp_path)), pause=0.01)
+    with pytest.raises(InvalidInput, match="would send the password in clear"):
+        await client.restart(plain, force=False)
+    client.close()
+    client = Redfish(RedfishSettings(credentials=credentials(tmp_path), verify=False), pause=0.01)
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await client.restart(plain, force=False)
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [
