@@ -35,13 +35,24 @@ def test_pages_are_the_whole_list_while_others_write(
     assert stays <= set(seen)
 
 
-@pytest.mark.parametrize("cursor", ["x", "!!", cursor_of(3), cursor_of((1,)), "bnVsbA", "WyJhIl0"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "!!", cursor_of(3), cursor_of((1,)), "bnVsbA", "WyJhIl0", cursor_of("\ud800")]
+)
 def test_a_forged_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         page(["a"], str, PageQuery(cursor=cursor))
     with pytest.raises(InvalidInput, match="cursor"):
         page([("a", 1)], lambda one: one, PageQuery(cursor=cursor_of((2, "b"))))
     assert read_cursor(cursor_of(("a", 1)), tuple) == ("a", 1)
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 64), 10**400])
+def test_a_cursor_of_a_number_that_no_database_takes_is_refused(number: int) -> None:
+    assert read_cursor(cursor_of(1 << 53), int) == 1 << 53
+    with pytest.raises(InvalidInput, match="cursor"):
+        read_cursor(cursor_of(number), int)
+    with pytest.raises(InvalidInput, match="cursor"):
+        read_cursor(cursor_of(("a", number)), tuple)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +109,15 @@ def test_a_cursor_of_another_list_is_refused(admin: Admin, nodes: Callable[[], A
     cursor = nodes()["next"]
     with pytest.raises(Problem, match=r"query\.cursor"):
         admin.call("GET", f"/revisions?cursor={cursor}")
+
+
+@pytest.mark.parametrize("path", ["/revisions", "/audit", "/rollouts", "/reboots", "/boots"])
+def test_no_number_is_too_large_for_an_answer(admin: Admin, path: str) -> None:
+    large = 1 << 70
+    for query in (f"cursor={cursor_of(large)}", f"before={large}", f"limit={large}"):
+        with pytest.raises(Problem) as caught:
+            admin.call("GET", f"{path}?{query}")
+        assert caught.value.status == (404 if (path, query[0]) == ("/boots", "b") else 400)
 
 
 def test_the_command_line_follows_pages(cli: Cli, nodes: Callable[[], Any]) -> None:

@@ -12,7 +12,7 @@ from bootserve.core.as_of import RunningThen, Then, as_of
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 from bootserve.servers.admin.needs import VIEWER, site
-from bootserve.servers.admin.paging import cursor_of, page, read_cursor
+from bootserve.servers.admin.paging import next_of, older, page
 from bootserve.servers.admin.plane import AdminPlane, revision_out
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_audit import (
@@ -117,7 +117,7 @@ class _Audit:
 
     async def page(self, call: Call[Request, AuditQuery]) -> AuditPage:
         query, plane = call.query, self._plane
-        before = read_cursor(query.cursor, int) if query.cursor else query.before
+        before = older(query, int, query.before)
         if before is not None and query.after is not None:
             raise InvalidInput("after goes neither with before nor with a cursor")
         await plane.flush()
@@ -130,10 +130,9 @@ class _Audit:
             before=before,
             after=query.after,
         )
-        more = len(found) == query.limit and query.after is None
         return AuditPage(
             records=[_record_out(one) for one in found],
-            next=cursor_of(found[-1].id) if more else "",
+            next="" if query.after is not None else next_of(found, lambda one: one.id, query),
         )
 
     async def key(self, _call: Call[Request, NoQuery]) -> AuditKeyOut:

@@ -6,7 +6,7 @@ from bootserve.core.access import Place, place_of_node
 from bootserve.model.boot import Phase
 from bootserve.model.desired import DesiredState
 from bootserve.servers.admin.needs import VIEWER, places
-from bootserve.servers.admin.paging import cursor_of, read_cursor
+from bootserve.servers.admin.paging import next_of, older
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Request, Route
 from bootserve.servers.admin.schemas_seen import BootList, BootOut, BootQuery, PhaseOut
@@ -52,11 +52,11 @@ def routes(plane: AdminPlane) -> list[Route]:
     async def list_boots(call: Call[Request, BootQuery]) -> BootList:
         await plane.flush()
         query = call.query
-        before = read_cursor(query.cursor, str) if query.cursor else query.before
+        before = older(query, str, query.before)
         found = await plane.database.run(
             plane.boots.boots, node=query.node or None, limit=query.limit, before=before
         )
-        more = cursor_of(found[-1].boot.id) if len(found) == query.limit else ""
+        more = next_of(found, lambda seen: seen.boot.id, query)
         nodes = plane.current.snapshot.state.nodes
         shown = [seen for seen in found if call.sees(nodes.get(seen.boot.node))]
         return BootList(next=more, boots=[boot_out(seen) for seen in shown])

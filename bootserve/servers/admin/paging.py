@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -17,12 +17,15 @@ from pydantic import Field
 from bootserve.errors import InvalidInput
 from bootserve.servers.admin.routing import Answer, Query
 
-__all__ = ["Page", "PageQuery", "cursor_of", "page", "read_cursor"]
+__all__ = ["Page", "PageQuery", "cursor_of", "next_of", "older", "page", "read_cursor"]
 
 T = TypeVar("T")
 
 Key = str | int | tuple[Any, ...]
 K = TypeVar("K", str, int, tuple[Any, ...])
+
+MAX_NUMBER = 1 << 53
+"""The largest whole number that every JSON reader keeps, and every database takes."""
 
 
 class PageQuery(Query):
@@ -52,9 +55,17 @@ def read_cursor(cursor: str, kind: type[K]) -> K:
     except (binascii.Error, ValueError, RecursionError):
         raise _bad_cursor() from None
     key = tuple(key) if isinstance(key, list) else key
-    if type(key) is not kind:
+    parts = key if isinstance(key, tuple) else (key,)
+    if type(key) is not kind or not all(map(_storable, parts)):
         raise _bad_cursor()
     return key
+
+
+def _storable(part: Any) -> bool:
+    """Whether a database can compare its own keys with ``part``."""
+    if isinstance(part, str):
+        return part.encode("utf-8", "ignore").decode() == part
+    return not isinstance(part, int) or abs(part) <= MAX_NUMBER
 
 
 def _bad_cursor() -> InvalidInput:
@@ -73,6 +84,22 @@ def page(items: Iterable[T], key: Callable[[T], K], query: PageQuery) -> tuple[l
     rest = sorted(items, key=key)
     shown = rest[: query.limit]
     return shown, cursor_of(key(shown[-1])) if len(rest) > query.limit else ""
+
+
+def older(query: PageQuery, kind: type[K], before: K | None = None) -> K | None:
+    """Return the key, of type ``kind``, that all on the page are older than; None for no such.
+
+    ``before`` is what the query names without a cursor. Raises InvalidInput for a forged cursor.
+    """
+    return read_cursor(query.cursor, kind) if query.cursor else before
+
+
+def next_of(found: Sequence[T], key: Callable[[T], Key], query: PageQuery) -> str:
+    """Return the cursor of the page after ``found``, which has the oldest last; empty at the end.
+
+    A page that is full may be the last one: the page after it is empty then.
+    """
+    return cursor_of(key(found[-1])) if len(found) == query.limit else ""
 
 
 def _after(items: Iterable[T], key: Callable[[T], K], cursor: str) -> list[T]:

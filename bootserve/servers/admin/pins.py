@@ -10,7 +10,7 @@ from bootserve.model.desired import Pin, Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, site
-from bootserve.servers.admin.paging import PageQuery, cursor_of, page, read_cursor
+from bootserve.servers.admin.paging import PageQuery, next_of, older, page
 from bootserve.servers.admin.plane import AdminPlane, committed, revision_out
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -71,11 +71,11 @@ class _Pins:
 
     async def revisions(self, call: Call[Request, RevisionQuery]) -> RevisionList:
         query = call.query
-        before = read_cursor(query.cursor, int) if query.cursor else query.before
+        before = older(query, int, query.before)
         found = await self._plane.database.run(
             self._plane.desired.revisions, limit=query.limit, before=before
         )
-        more = cursor_of(found[-1].number) if len(found) == query.limit else ""
+        more = next_of(found, lambda one: one.number, query)
         return RevisionList(next=more, revisions=[revision_out(one) for one in found])
 
     async def rollback(self, call: Call[RollbackBody, NoQuery]) -> CommitOut:

@@ -14,7 +14,7 @@ from bootserve.model.desired import DesiredState
 from bootserve.model.hooks import Hook
 from bootserve.model.reboot_record import Reboot, RebootShown
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
-from bootserve.servers.admin.paging import cursor_of, read_cursor
+from bootserve.servers.admin.paging import next_of, older
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_reboots import (
@@ -68,16 +68,14 @@ class _Reboots:
 
     async def list_all(self, call: Call[Request, RebootQuery]) -> RebootList:
         query, nodes = call.query, self._plane.current.snapshot.state.nodes
-        before = read_cursor(query.cursor, tuple) if query.cursor else None
         found = await self._plane.database.run(
             self._reboots.store.list,
             node=query.node,
             rollout=query.rollout,
             limit=query.limit,
-            before=before,
+            before=older(query, tuple),
         )
-        last = found[-1].reboot if len(found) == query.limit else None
-        more = cursor_of((last.asked_at, last.id)) if last else ""
+        more = next_of(found, lambda one: (one.reboot.asked_at, one.reboot.id), query)
         seen = [one for one in found if call.sees(nodes.get(one.reboot.node))]
         if not seen and query.node is not None and query.node not in nodes:
             raise NotFound(f"there is no node {query.node}", hint="See 'bootserve node list'.")

@@ -13,7 +13,7 @@ from bootserve.model.desired import DesiredState, Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.rollout import IN_FLIGHT, Member, MemberState, Policy, Rollout
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, places
-from bootserve.servers.admin.paging import cursor_of, page, read_cursor
+from bootserve.servers.admin.paging import next_of, older, page
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_rollout import (
@@ -131,9 +131,8 @@ class _Rollouts:
 
     async def list_all(self, call: Call[Request, RolloutQuery]) -> RolloutList:
         query = call.query
-        before = read_cursor(query.cursor, int) if query.cursor else None
-        found = await self._desk.list(query.limit, before)
-        more = cursor_of(found[-1].number) if len(found) == query.limit else ""
+        found = await self._desk.list(query.limit, older(query, int))
+        more = next_of(found, lambda one: one.number, query)
         seen = [one for one in found if self._sees(call, one)]
         return RolloutList(next=more, rollouts=[RolloutOut(**_fields(one)) for one in seen])
 

@@ -29,7 +29,7 @@ __all__ = [
 
 Time = Annotated[float | None, Field(ge=0, le=1e11)]
 Word = Annotated[str, Field(max_length=100)]
-ID = Annotated[int | None, Field(ge=0, le=1 << 62)]
+ID = Annotated[int | None, Field(ge=0, le=1 << 53)]
 
 
 class AuditQuery(PageQuery):

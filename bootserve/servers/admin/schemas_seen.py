@@ -95,8 +95,8 @@ class ScrubOut(Answer):
 class UploadQuery(Query):
     """Where the bytes of a PUT belong, and the artifact's whole size, in bytes."""
 
-    offset: int = Field(default=0, ge=0)
-    size: int = Field(ge=0)
+    offset: int = Field(default=0, ge=0, le=1 << 53)
+    size: int = Field(ge=0, le=1 << 53)
 
 
 class UploadOut(Answer):
