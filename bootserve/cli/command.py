@@ -67,7 +67,7 @@ CONNECTION = (
         "token_file",
         Path | None,
         "The token for --server; BOOTSERVE_TOKEN holds one itself. Default: what 'bootserve login'"
-        " got, or admin.token in the state directory.",
+        " got, or, on loopback, admin.token in the state directory.",
         "FILE",
     ),
     _connection(

@@ -77,8 +77,16 @@ class Connection:
     def _token(self, url: str, state_dir: Path) -> str:
         if self.token_file is not None:
             return _read_token(self.token_file)
-        named = _plain(os.environ.get("BOOTSERVE_TOKEN", ""))
-        return named or _saved_token(url) or _read_token(state_dir / "admin.token")
+        found = _plain(os.environ.get("BOOTSERVE_TOKEN", "")) or _saved_token(url)
+        if found:
+            return found
+        if not _is_loopback(urlsplit(url).hostname or ""):  # this machine's is nobody else's to see
+            raise InvalidInput(
+                f"there is no token for {url}",
+                hint=f"Run 'bootserve login --server {url}', set BOOTSERVE_TOKEN, or name a file"
+                " with --token-file.",
+            )
+        return _read_token(state_dir / "admin.token")
 
 
 def _saved_token(url: str) -> str:
