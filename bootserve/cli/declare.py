@@ -28,6 +28,7 @@ from bootserve.core.site.reservations import (
 from bootserve.core.site.schema import json_schema
 from bootserve.core.site.wording import listed
 from bootserve.core.site.writing import write_site
+from bootserve.errors import BootserveError
 from bootserve.model.desired import DesiredState
 from bootserve.servers.admin.schemas import CommitOut
 from bootserve.servers.admin.schemas_site import ChangesOut, PlanOut, StateOut
@@ -223,7 +224,11 @@ def _commit(session: Session, made: PlanFile, message: str) -> None:
 
 def _show_changes(session: Session, base: int, problem: Problem) -> None:
     """Say on stderr what was changed since ``base``, when that is why a plan was refused."""
-    now = session.call("GET", "/changes", ChangesOut, query={"since": base}, patient=True).value
+    query = {"since": base}
+    try:
+        now = session.call("GET", "/changes", ChangesOut, query=query, patient=True).value
+    except BootserveError:  # a viewer of the site may ask; the refusal itself says enough
+        return
     if not now.revisions:
         return
     out = session.out

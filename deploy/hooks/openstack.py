@@ -73,7 +73,11 @@ class Compute:
 
     def __init__(self) -> None:
         self._token = ""
-        self._context = ssl.create_default_context(cafile=os.environ.get("OS_CACERT") or None)
+        ca_file = os.environ.get("OS_CACERT") or None
+        try:
+            self._context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise Failure(f"cannot use {ca_file}, which OS_CACERT names: {error}") from None
         url = setting("OS_AUTH_URL").rstrip("/")
         url = url if url.endswith("/v3") else f"{url}/v3"
         document, headers = self._send("POST", f"{url}/auth/tokens", {"auth": _identity()})

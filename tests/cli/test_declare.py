@@ -160,6 +160,20 @@ def test_a_change_in_between_refuses_the_plan_and_is_shown(
     assert revision(cli) == base + 2
 
 
+def test_a_racks_operator_is_told_that_its_plan_is_stale(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(file, "rack/r12: [web@1, db@1]", "rack/r12: [web@2, db@1]")
+    saved = tmp_path / "plan.json"
+    cli("plan", "-f", file, "-o", saved, code=2)
+    cli("rack", "set", "r12", "--kernel-args", "console=ttyS2")
+    made = cli("token", "create", "of-r12", "--role", "operator", "--scope", "rack/r12")
+    monkeypatch.setenv("BOOTSERVE_TOKEN", made.out.strip())
+    refused = cli("apply", saved, code=1)
+    assert "the current revision is" in refused.err
+    assert "needs the role" not in refused.err
+
+
 def test_an_export_is_the_state_and_applying_it_changes_nothing(
     cli: Cli, file: Path, tmp_path: Path
 ) -> None:

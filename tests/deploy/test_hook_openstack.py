@@ -179,3 +179,5 @@ async def test_errors_say_what_is_wrong(world: World) -> None:
     assert "no public compute endpoint in region nine" in await world("disable", code=1, env=env)
     env = {**PASSWORD, "OS_AUTH_URL": "http://127.0.0.1:1"}
     assert "cannot reach http://127.0.0.1:1/v3" in await world("disable", code=1, env=env)
+    env = {**PASSWORD, "OS_CACERT": "/no/such.pem"}
+    assert "/no/such.pem, which OS_CACERT names" in await world("disable", code=1, env=env)

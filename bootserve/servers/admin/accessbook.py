@@ -84,11 +84,15 @@ class AccessBook:
         return Subject(name, self.bindings(name), name)
 
     async def flush(self) -> None:
-        """Write down when tokens were used, to the minute; raises Unavailable."""
-        used, self._used = self._used, {}
+        """Write down when tokens were used, to the minute; raises Unavailable.
+
+        What cannot be written is kept for the next time.
+        """
+        used = dict(self._used)
         if used:
             await self._database.run(self.store.used, used)
             await self.load()
+            self._used = {name: at for name, at in self._used.items() if used.get(name) != at}
 
     async def note_refusals(self, address: str, subject: str) -> None:
         """Record that an address may not try again now; without a database the log says it."""
