@@ -25,12 +25,15 @@ from aiohttp import web
 from bootserve.cli.client import Unreachable
 from bootserve.cli.saved import Login
 from bootserve.errors import BootserveError, InvalidInput, Refused
+from bootserve.servers.bodies import read_at_most
 
 __all__ = ["Client", "by_browser", "by_device", "has_device_flow", "revoke"]
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 TIMEOUT = aiohttp.ClientTimeout(total=30)
 BROWSER_SECONDS = 600.0
+POLL_SECONDS = 5.0
+DEVICE_SECONDS = 600.0
 MAX_ANSWER = 1 << 20
 
 Say = Callable[[str], None]
@@ -82,6 +85,10 @@ async def by_device(client: Client, url: str, say: Say) -> Login:
     asked = await _json("POST", endpoint, form)
     if "device_code" not in asked:
         raise _Denied(str(asked.get("error", "no code")), str(asked.get("error_description", "")))
+    if not (asked.get("verification_uri") and asked.get("user_code")):
+        raise Unreachable(
+            f"{endpoint} answered without verification_uri or user_code", hint="Try --browser."
+        )
     say(f"Open {asked['verification_uri']} and enter the code {asked['user_code']}.")
     if "verification_uri_complete" in asked:
         say(f"Or open {asked['verification_uri_complete']}.")
@@ -89,8 +96,8 @@ async def by_device(client: Client, url: str, say: Say) -> Login:
 
 
 async def _poll(client: Client, url: str, asked: dict[str, Any]) -> Login:
-    pause = float(asked.get("interval", 5))
-    end = time.monotonic() + float(asked.get("expires_in", 600))
+    pause = _seconds(asked.get("interval"), POLL_SECONDS)
+    end = time.monotonic() + _seconds(asked.get("expires_in"), DEVICE_SECONDS)
     while time.monotonic() < end:
         await asyncio.sleep(pause)
         try:
@@ -105,11 +112,18 @@ async def _poll(client: Client, url: str, asked: dict[str, Any]) -> Login:
     raise Refused("nobody entered the code in time", hint="Run 'bootserve login' again.")
 
 
+def _seconds(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) and value > 0 else default
+
+
 async def by_browser(client: Client, url: str, say: Say, port: int = 0) -> Login:
     """Log in by this machine's browser, which comes back to a loopback ``port``; 0 is any.
 
-    Raises Refused when the user or the provider says no.
+    Raises Refused when the user or the provider says no, Unreachable when it has no such login.
     """
+    endpoint = client.endpoints.get("authorization_endpoint")
+    if not endpoint:
+        raise Unreachable(f"{client.issuer} does not say where a browser logs in")
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
     nonce = secrets.token_urlsafe(16)
     digest = hashlib.sha256(verifier.encode()).digest()
@@ -125,7 +139,6 @@ async def by_browser(client: Client, url: str, say: Say, port: int = 0) -> Login
             "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
             "code_challenge_method": "S256",
         }
-        endpoint = client.endpoints["authorization_endpoint"]
         say(f"Open {endpoint}?{urlencode(query)}")
         try:
             answer = await asyncio.wait_for(came, BROWSER_SECONDS)
@@ -204,7 +217,7 @@ async def _json(method: str, url: str, form: dict[str, str] | None = None) -> di
             aiohttp.ClientSession(timeout=TIMEOUT) as session,
             session.request(method, url, data=form, allow_redirects=False) as response,
         ):
-            data = await response.content.read(MAX_ANSWER)
+            data = await read_at_most(response, MAX_ANSWER)
             parsed = json.loads(data) if data else {}
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
         raise Unreachable(

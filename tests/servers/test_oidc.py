@@ -18,10 +18,11 @@ from bootserve.core.claims import bindings_from, check_provider_url, parse_rule
 from bootserve.errors import BootserveError, InvalidInput, Unauthorized, Unavailable
 from bootserve.model.access import Subject
 from bootserve.servers.admin.accessbook import AccessBook
-from bootserve.servers.admin.oidc import OidcUsers, Provider
+from bootserve.servers.admin.oidc import MAX_DOCUMENT, OidcUsers, Provider
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.store.access import AccessStore
 from bootserve.store.database import Database
+from tests.support.pieces import in_pieces
 
 RSA = rsa.generate_private_key(65537, 2048)
 OTHER = rsa.generate_private_key(65537, 2048)
@@ -148,6 +149,29 @@ def test_keys_are_fetched_seldom_and_good_while_the_provider_is_away() -> None:
             await users_of(issuer.url).subject_of(good, now)
 
     asyncio.run(work())
+
+
+async def test_documents_may_come_in_any_number_of_pieces() -> None:
+    async with in_pieces() as issuer:
+        issuer.answers = {
+            "/.well-known/openid-configuration": {
+                "padding": "x" * 3000,
+                "issuer": issuer.url,
+                "jwks_uri": f"{issuer.url}/keys",
+            },
+            "/keys": {"keys": [published(OTHER, str(n)) for n in range(9)] + [published(RSA, "x")]},
+        }
+        token = signed(RSA, "RS256", "x")(issuer.url)
+        assert (await users_of(issuer.url).subject_of(token, time.time())).name == "user:anna"
+        assert issuer.sent > 5
+
+
+async def test_a_document_without_end_is_none() -> None:
+    async with in_pieces() as issuer:
+        issuer.answers["/.well-known/openid-configuration"] = {"padding": "x" * (MAX_DOCUMENT + 1)}
+        issuer.size = 1 << 18
+        with pytest.raises(Unavailable, match="cannot be asked for its keys"):
+            await users_of(issuer.url).subject_of(signed(RSA, "RS256", "x")(issuer.url), 0.0)
 
 
 def test_a_key_for_encryption_signs_nothing() -> None:

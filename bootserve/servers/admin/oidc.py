@@ -19,6 +19,7 @@ from bootserve.core.claims import ClaimRule, bindings_from
 from bootserve.errors import Unauthorized, Unavailable
 from bootserve.model.access import Subject
 from bootserve.servers.admin.accessbook import AccessBook
+from bootserve.servers.bodies import read_at_most
 
 __all__ = ["ALGORITHMS", "OidcUsers", "Provider"]
 
@@ -160,7 +161,7 @@ class OidcUsers:
 
 async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(url, raise_for_status=True, allow_redirects=False) as response:
-        data = await response.content.read(MAX_DOCUMENT)
+        data = await read_at_most(response, MAX_DOCUMENT)
     parsed = json.loads(data)
     if not isinstance(parsed, dict):
         raise ValueError(f"{url} is no JSON object")

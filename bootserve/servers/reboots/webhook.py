@@ -11,6 +11,7 @@ import aiohttp
 
 from bootserve.core.hooks import body_of, signature_of
 from bootserve.model.hooks import Hook, HookCall, HookOutcome
+from bootserve.servers.bodies import read_at_most
 from bootserve.servers.reboots.result import MAX_OUTPUT, HookResult, tail
 
 __all__ = ["call_webhook"]
@@ -44,7 +45,7 @@ async def call_webhook(hook: Hook, call: HookCall) -> HookResult:
                 allow_redirects=False,
             ) as response,
         ):
-            return _judge(response, await _body(response))
+            return _judge(response, await read_at_most(response, MAX_OUTPUT))
     except TimeoutError:
         return HookResult(HookOutcome.TIMED_OUT, f"no whole answer within {hook.timeout:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -69,15 +70,6 @@ def _prepare(hook: Hook, call: HookCall) -> tuple[dict[str, str], ssl.SSLContext
 def _file(hook: Hook, error: Exception) -> str:
     named = getattr(error, "filename", None)
     return str(named or (hook.ca_file if isinstance(error, ssl.SSLError) else hook.secret_file))
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    data = bytearray()
-    async for chunk in response.content.iter_chunked(MAX_OUTPUT):
-        data += chunk
-        if len(data) > MAX_OUTPUT:
-            break
-    return bytes(data[:MAX_OUTPUT])
 
 
 def _judge(response: aiohttp.ClientResponse, body: bytes) -> HookResult:
