@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
@@ -12,7 +13,18 @@ from bootserve.core.jitter import spread_of
 from bootserve.model.desired import Node
 from bootserve.model.hooks import Hook, HookCall, HookWhen
 
-__all__ = ["body_of", "environment_of", "hooks_for", "pause_after", "signature_of"]
+__all__ = [
+    "body_of",
+    "environment_of",
+    "hooks_for",
+    "outline_of",
+    "pause_after",
+    "signature_of",
+    "without_userinfo",
+]
+
+_URL = re.compile(r"(https?://)([^/?#\\]*@)?([^/?#\\]*)(.*)")
+"""Scheme, userinfo, host and the rest (RFC 3986 section 3.2): nothing before the last @ is host."""
 
 MAX_PAUSE = 600.0
 """Seconds: pauses between attempts grow no further."""
@@ -27,6 +39,32 @@ def hooks_for(hooks: Iterable[Hook], node: Node, when: HookWhen) -> tuple[Hook, 
         and (not one.racks or node.rack in one.racks)
         and (not one.roles or node.role in one.roles)
     )
+
+
+def outline_of(hook: Hook) -> dict[str, Any]:
+    """Return what of ``hook`` holds no secret, as JSON has it, for records and for many readers.
+
+    That is of a command its program, of a webhook its scheme and host, and of ``env`` the names.
+    """
+    return {
+        "name": hook.name,
+        "when": hook.when.value,
+        "run": list(hook.run[:1]),
+        "url": _URL.sub(r"\1\3", hook.url),
+        "timeout": hook.timeout,
+        "retries": hook.retries,
+        "pause": hook.pause,
+        "racks": list(hook.racks),
+        "roles": list(hook.roles),
+        "on_failure": hook.on_failure.value,
+        "signed": bool(hook.secret_file),
+        "env": sorted(hook.env),
+    }
+
+
+def without_userinfo(url: str) -> str:
+    """Return the URL of a webhook without the user and password in it."""
+    return _URL.sub(r"\1\3\4", url)
 
 
 def _facts(call: HookCall) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from bootserve import __version__
 from bootserve.core.audit_sign import Signer
 from bootserve.core.audit_verify import head_document
+from bootserve.core.hooks import outline_of
 from bootserve.errors import BootserveError
 from bootserve.model.audit import AuditEntry, AuditKind, Chain, Head
 from bootserve.servers.audit import AuditDesk
@@ -250,5 +251,6 @@ def _server_entry(what: str, settings: Settings | None = None) -> AuditEntry:
     detail: dict[str, Any] = {"what": what, "version": __version__}
     if settings is not None:
         told = settings.model_dump(mode="json")
+        told["hooks"] = [outline_of(hook) for hook in settings.hooks]
         detail["settings"] = {name: told[name] for name in told if not SECRET.search(name)}
     return AuditEntry(AuditKind.SERVER, time.time(), "bootserve", detail=detail)

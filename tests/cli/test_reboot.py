@@ -92,6 +92,19 @@ def test_hooks_are_listed_and_tried(site: Site, cli: Cli) -> None:
     assert completed("bootserve hooks test un", cli.state_dir) == ["uncordon"]
 
 
+def test_what_a_hook_is_given_is_the_sites_to_see(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = {}
+    for scope in ("site", "rack/r1"):
+        made = cli("token", "create", f"of-{scope[-2:]}", "--role", "viewer", "--scope", scope)
+        with monkeypatch.context() as patched:
+            patched.setenv("BOOTSERVE_TOKEN", made.out.strip())
+            shown[scope] = {one["name"]: one["run"] for one in cli.json("hooks", "list")["hooks"]}
+    assert len(shown["site"]["cordon"]) > 1
+    assert shown["rack/r1"] == {name: run[:1] for name, run in shown["site"].items()}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

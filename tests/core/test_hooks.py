@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from bootserve.core.hooks import body_of, environment_of, hooks_for, pause_after, signature_of
+from bootserve.core.hooks import (
+    body_of,
+    environment_of,
+    hooks_for,
+    outline_of,
+    pause_after,
+    signature_of,
+    without_userinfo,
+)
 from bootserve.model.hooks import Hook, HookCall, HookWhen
 from tests.support.states import node
 
@@ -53,6 +61,24 @@ def test_a_hook_is_for_the_racks_and_roles_that_it_names(
     ]
     found = hooks_for(hooks, node(rack=rack, role=role), BEFORE)
     assert [one.name for one in found] == names
+
+
+SECRET_HOOKS = (
+    Hook("drain", BEFORE, run=("/opt/drain", "--token", "s3cret"), env={"B": "s3cret", "A": "1"}),
+    Hook("url", AFTER, url="https://me:s3cret@noc.example:8443/s3cret?key=s3cret#s3cret"),
+    Hook("at", AFTER, url="https://me:s3cret@s3cret@noc.example?s3cret", secret_file="/s3cret"),
+)
+
+
+def test_an_outline_of_a_hook_holds_no_secret() -> None:
+    drain, url, at = (outline_of(one) for one in SECRET_HOOKS)
+    assert "s3cret" not in json.dumps([drain, url, at])
+    assert (drain["run"], drain["env"], drain["signed"]) == (["/opt/drain"], ["A", "B"], False)
+    assert url["url"] == "https://noc.example:8443"
+    assert (at["url"], at["signed"]) == ("https://noc.example", True)
+    assert without_userinfo("https://me:pw@noc.example/a@b?c#d") == "https://noc.example/a@b?c#d"
+    assert without_userinfo("http://noc.example/") == "http://noc.example/"
+    assert without_userinfo("") == ""
 
 
 def test_a_command_is_told_everything_by_its_environment() -> None:

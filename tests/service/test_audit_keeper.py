@@ -19,6 +19,7 @@ from vm_harness.lab import Lab
 from bootserve.core.audit_chain import parse_record
 from bootserve.errors import BootserveError
 from bootserve.model.audit import AuditEntry, AuditKind, Chain
+from bootserve.model.hooks import Hook, HookWhen
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.service.audit_keeper import AuditKeeper
 from bootserve.service.audit_wiring import make_keeper
@@ -110,6 +111,24 @@ async def test_the_server_is_on_record_and_its_heads_are_kept(scene: Scene) -> N
     assert scene.kinds() == ["server", "reload", "server", "checkpoint", "checkpoint"]
     assert scene.head()["changes"]["sequence"] == 4
     assert (await scene.keeper.desk.verify([], [])).findings == []
+
+
+async def test_the_start_is_on_record_with_its_hooks_and_none_of_their_secrets(
+    tmp_path: Path,
+) -> None:
+    run = ("/opt/drain", "--token", "s3cret")
+    drain = Hook("drain", HookWhen.BEFORE, run=run, env={"PASSWORD": "s3cret"})
+    notify = Hook("notify", HookWhen.AFTER, url="https://me:s3cret@noc.example/s3cret?s3cret")
+    scene = Scene(tmp_path, hooks=(drain, notify))
+    await scene.keeper.turn()
+    (start,) = scene.keeper.desk.log.page(AuditFilter(), limit=10)
+    assert "s3cret" not in start.line
+    told = parse_record(start.line)["detail"]["settings"]["hooks"]
+    assert [(one["name"], one["run"], one["url"], one["env"]) for one in told] == [
+        ("drain", ["/opt/drain"], "", ["PASSWORD"]),
+        ("notify", [], "https://noc.example", []),
+    ]
+    scene.close()
 
 
 async def test_checkpoints_come_when_something_was_recorded(tmp_path: Path) -> None:

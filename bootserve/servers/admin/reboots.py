@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import asdict
 from typing import Any
 
-from bootserve.core.access import Place, place_of_node
+from bootserve.core.access import SITE_PLACE, Place, covers, place_of_node
+from bootserve.core.hooks import outline_of, without_userinfo
 from bootserve.core.reboots import trial_of
 from bootserve.errors import NotFound
 from bootserve.model.desired import DesiredState
@@ -38,10 +38,9 @@ def _out(shown: RebootShown) -> RebootOut:
     return RebootOut.model_validate({**asdict(reboot), "done": reboot.done, "runs": runs})
 
 
-def _hook_out(hook: Hook) -> HookOut:
-    fields = {**asdict(hook), "env": sorted(hook.env), "signed": bool(hook.secret_file)}
-    fields["url"] = re.sub(r"//[^/@]*@", "//…@", hook.url)
-    return HookOut.model_validate(fields)
+def _hook_out(hook: Hook, *, whole: bool) -> HookOut:
+    more = {"run": hook.run, "url": without_userinfo(hook.url)} if whole else {}
+    return HookOut.model_validate({**outline_of(hook), **more})
 
 
 def _of_body(state: DesiredState, call: Call[Any, Any]) -> list[Place]:
@@ -88,8 +87,9 @@ class _Reboots:
             raise NotFound(f"there is no reboot {name}", hint="See 'bootserve reboots'.")
         return _out(shown)
 
-    async def hooks(self, _call: Call[Request, NoQuery]) -> HookList:
-        return HookList(hooks=[_hook_out(hook) for hook in self._reboots.hooks.hooks])
+    async def hooks(self, call: Call[Request, NoQuery]) -> HookList:
+        whole = covers(call.who, VIEWER, SITE_PLACE)
+        return HookList(hooks=[_hook_out(one, whole=whole) for one in self._reboots.hooks.hooks])
 
     async def test(self, call: Call[HookTestBody, NoQuery]) -> HookTestOut:
         hook = self._reboots.hooks.find(call.path["name"])

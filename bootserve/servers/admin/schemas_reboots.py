@@ -86,7 +86,10 @@ class RebootList(Page):
 
 
 class HookOut(Answer):
-    """A hook as it is declared; of ``env`` the names alone, and no secret."""
+    """A hook as it is declared, without what ``env`` holds and the user and password in its URL.
+
+    Who is no viewer of the site sees of a command its program alone, of a webhook scheme and host.
+    """
 
     name: str
     when: HookWhen
