@@ -72,9 +72,14 @@ def advance(
     sightings: Mapping[str, Sighting],
     now: float,
     outcomes: Sequence[Outcome] = (),
+    *,
+    since: float = 0.0,
 ) -> Step:
-    """Return the rollout's next step; an empty one when nothing is to happen now."""
-    work = Work(rollout, now)
+    """Return the rollout's next step; an empty one when nothing is to happen now.
+
+    ``since`` is when the server began to listen: nobody is late for a time before that.
+    """
+    work = Work(rollout, now, since)
     for outcome in outcomes:
         take(work, outcome)
     _check_owner(work, state)
@@ -110,16 +115,13 @@ def _judge(work: Work, state: DesiredState) -> Step:
     counted = [one for one in members if one.state is not MemberState.LEFT]
     failed = [one for one in counted if _has_failed(one)]
     allowed = allowed_failures(len(counted), rollout.policy.success)
-    late = rollout.policy.stage_timeout and work.now >= (
-        rollout.stage_since + rollout.policy.stage_timeout
-    )
     if len(failed) > allowed:
         return _stage_failed(work, state, f"{len(failed)} of its {len(counted)} nodes failed")
     if all(one.state in FINAL for one in members):
         if rollout.stage + 1 < len(rollout.stages):
             return _enter(work, state, rollout.stage + 1)
         return _done(work, state)
-    if late:
+    if work.stage_late:
         return _stage_failed(work, state, f"it took over {rollout.policy.stage_timeout:g} s")
     _ask(work, members)
     return _step(work)

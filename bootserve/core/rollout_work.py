@@ -21,11 +21,15 @@ __all__ = ["Work"]
 
 
 class Work:
-    """The rollout as it was, and what becomes of it at ``now`` (epoch seconds)."""
+    """The rollout as it was, and what becomes of it at ``now``.
 
-    def __init__(self, rollout: Rollout, now: float) -> None:
+    ``since`` is when the server began to listen; both are seconds since the epoch.
+    """
+
+    def __init__(self, rollout: Rollout, now: float, since: float = 0.0) -> None:
         self.rollout = rollout
         self.now = now
+        self._since = since
         self._changed: dict[str, Member] = {}
         self._events: list[RolloutEvent] = []
         self._fields: dict[str, Any] = {}
@@ -62,8 +66,16 @@ class Work:
 
     def late(self, member: Member) -> bool:
         """Whether ``member`` has taken too long to report up."""
-        timeout = self.rollout.policy.node_timeout
-        return timeout > 0 and self.now - member.since >= timeout
+        return self._over(member.since, self.rollout.policy.node_timeout)
+
+    @property
+    def stage_late(self) -> bool:
+        """Whether the stage has taken too long."""
+        return self._over(self.rollout.stage_since, self.rollout.policy.stage_timeout)
+
+    def _over(self, since: float, timeout: float) -> bool:
+        """Whether ``timeout`` (s, 0 for none) has passed; time when nobody listened is no time."""
+        return timeout > 0 and self.now - max(since, self._since) >= timeout
 
     def put(self, member: Member, state: MemberState, **changes: Any) -> Member:
         """Let ``member`` be in ``state``, since now unless ``changes`` say otherwise."""

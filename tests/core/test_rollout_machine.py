@@ -87,7 +87,7 @@ class RolloutMachine(RuleBasedStateMachine):
         )
         self.rollout: Rollout = replace(planned, number=1, policy=policy)
         self.first = self.desired
-        self.now = 1000.0
+        self.now = self.since = 1000.0
         self.sightings: dict[str, Sighting] = {}
         self.boots = 0
         self.revisions = 0
@@ -131,7 +131,17 @@ class RolloutMachine(RuleBasedStateMachine):
     def tick(self, seconds: float) -> None:
         self.now += seconds
         outcomes, self.outcomes = self.outcomes, []
-        self.take(advance(self.rollout, self.desired, self.sightings, self.now, outcomes))
+        step = advance(
+            self.rollout, self.desired, self.sightings, self.now, outcomes, since=self.since
+        )
+        if self.now - self.since < 300.0:
+            assert not any("did not report up" in event.text for event in step.events)
+        self.take(step)
+
+    @rule(seconds=st.sampled_from([10.0, 10_000.0]))
+    def the_server_was_away(self, seconds: float) -> None:
+        self.now += seconds
+        self.since = self.now
 
     @rule(pick=PICK, good=st.booleans())
     def part_ends(self, pick: int, good: bool) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from bootserve.core.rollout import Step, abort, advance, halt, pause, resume, retry
 from bootserve.core.rollout_plan import RolloutPlan, plan_rollout
 from bootserve.core.transactions import Change
+from bootserve.core.vigil import Vigil
 from bootserve.errors import BootserveError, Conflict, NotFound, StorageFull, Unavailable
 from bootserve.model.desired import Scope
 from bootserve.model.generation import GenerationRef
@@ -88,6 +89,7 @@ class RolloutDesk:
         self._retried = retried
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._vigil = Vigil()
         self._tasks = RebootTasks(rebooter, self._woken.set, log)
         self._known: dict[int, Rollout] = {}
         self._loaded = False
@@ -115,10 +117,11 @@ class RolloutDesk:
     async def tick(self) -> None:
         """Take each rollout as far as it goes now."""
         async with self._lock:
+            since = self._vigil.since(time.time(), time.monotonic())
             await self._load()
             for rollout in self.open():
                 try:
-                    await self._advance(rollout)
+                    await self._advance(rollout, since)
                 except (Unavailable, StorageFull):
                     raise
                 except Conflict:  # another commit, or another server, was faster
@@ -142,13 +145,13 @@ class RolloutDesk:
         self._take(await self._database.run(self._store.load, number))
         self._woken.set()
 
-    async def _advance(self, rollout: Rollout) -> None:
+    async def _advance(self, rollout: Rollout, since: float) -> None:
         """Take ``rollout`` on, by as many steps as it makes at this moment."""
         while rollout.open:
             snapshot, seen = self._current.snapshot, await self._seen(rollout)
             outcomes = self._tasks.outcomes(rollout.number)
             step = await asyncio.to_thread(
-                advance, rollout, snapshot.state, seen, time.time(), outcomes
+                advance, rollout, snapshot.state, seen, time.time(), outcomes, since=since
             )
             if step.empty:
                 self._tasks.match(rollout)
