@@ -64,12 +64,14 @@ class KnownGood:
     """Which nodes are on their last known good generation, and what speaks for more.
 
     ``suspects`` are the nodes for which :meth:`plan` has to be asked before a script is served;
-    ``degraded`` those that are given their last known good generation, by name.
+    ``degraded`` those that are given their last known good generation, by name. ``since`` is when
+    the server began to listen (epoch seconds): nobody is quiet before there was time to be heard.
     """
 
-    def __init__(self, limits: KnownGoodLimits, good: Good) -> None:
+    def __init__(self, limits: KnownGoodLimits, good: Good, since: float = 0.0) -> None:
         self._limits = limits
         self._good = good
+        self._since = since
         self._watched: Collection[str] = ()
         self._trials: dict[str, _Trial] = {}
         self._spoke: dict[str, float] = {}
@@ -212,7 +214,8 @@ class KnownGood:
         trial, limits = self._trials.get(node), self._limits
         if trial is None or trial.generation != wanted or len(trial.boots) < limits.tries:
             return ""
-        if not all(trial.boots.values()) or now - self._spoke.get(node, 0.0) < limits.quiet:
+        heard = max(self._spoke.get(node, 0.0), self._since)
+        if not all(trial.boots.values()) or now - heard < limits.quiet:
             return ""
         if not self._heard_others(node, trial.last_at):
             return ""

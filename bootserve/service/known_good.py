@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,4 +25,4 @@ def make_known_good(
         quiet=2 * settings.heartbeat_seconds,
         everywhere=settings.known_good_everywhere,
     )
-    return KnownGoodDesk(KnownGood(limits, words.good), journal, log, appended)
+    return KnownGoodDesk(KnownGood(limits, words.good, time.time()), journal, log, appended)

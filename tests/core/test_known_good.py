@@ -96,6 +96,18 @@ def test_scripts_fetched_in_the_name_of_a_node_that_speaks_are_forgotten() -> No
     assert given(guard, "n0", 900.0) == "web@2"
 
 
+def test_a_restart_gives_a_node_time_to_say_that_it_was_forged() -> None:
+    """Boots that its words had cleared are counted again from the database, its words are not."""
+    guard = KnownGood(LIMITS, lambda _node: OLD, since=600.0)
+    guard.watch(NAMES)
+    fails(guard, "n0", first=5)
+    guard.spoke("n1", f"{7:032x}", OLD, 601.0)
+    assert given(guard, "n0", 699.0) == "web@2"
+    assert given(guard, "n0", 700.0) == "web@1"
+    guard.spoke("n0", f"{1:032x}", OLD, 701.0)
+    assert given(guard, "n0", 702.0) == "web@2"
+
+
 def test_a_mark_that_a_forger_brought_about_is_taken_off_by_the_node_itself() -> None:
     guard = make()
     fails(guard, "n0", first=5)
