@@ -5,7 +5,8 @@ gets the last generation that it did report up with. That must not be something 
 report path or a forger on the wire can bring about, so all of this has to hold as well:
 
 - the node is in a rollout, or the server is set to watch every node;
-- another node's word has arrived since the node was given its last script: reports do get through;
+- another node's word has arrived after each of these scripts, and before the next: reports did get
+  through each time. A boot of which that is not known does not count;
 - the node itself has been quiet for a while: scripts fetched in the name of a node that goes on
   speaking by an older boot were not fetched by it, and are forgotten;
 - at most so many nodes of a rack are on their last known good generation at once;
@@ -51,7 +52,8 @@ class KnownGoodLimits:
 class _Trial:
     """The boots of one node with one generation that have come to nothing so far.
 
-    ``boots`` has for each boot's id whether its root was fetched.
+    ``boots`` has for each boot's id whether its root was fetched; another node was heard after each
+    but the newest, which was minted at ``last_at``.
     """
 
     generation: GenerationRef
@@ -98,7 +100,11 @@ class KnownGood:
         return self._limits.everywhere or node in self._watched
 
     def minted(self, boot: Boot) -> None:
-        """Count a boot that a node was given."""
+        """Count a boot that a node was given, and the one before only if others were heard since.
+
+        So what was counted while no report got through is nothing once one does, and nor is what
+        is recalled after a restart, but for the newest.
+        """
         if not self.watches(boot.node):
             return
         trial = self._trials.get(boot.node)
@@ -106,6 +112,8 @@ class KnownGood:
             trial = self._trials[boot.node] = _Trial(boot.generation)
             if boot.node not in self.degraded:
                 self.suspects.discard(boot.node)
+        if trial.boots and not self._heard_others(boot.node, trial.last_at, boot.minted_at):
+            trial.boots.popitem()
         trial.boots[boot.id] = False
         trial.last_at = boot.minted_at
         while len(trial.boots) > self._limits.tries:
@@ -176,10 +184,10 @@ class KnownGood:
         if node not in self.degraded:
             self.suspects.discard(node)
 
-    def _heard_others(self, node: str, since: float) -> bool:
-        """Whether another node than ``node`` has spoken since then."""
+    def _heard_others(self, node: str, since: float, until: float) -> bool:
+        """Whether another node than ``node`` has spoken after ``since``, and last by ``until``."""
         name, at = self._last
-        return (at if name != node else self._last_other) > since
+        return since < (at if name != node else self._last_other) <= until
 
     def plan(
         self, plan: NodePlan, generations: Generations, racks: Callable[[str], str], now: float
@@ -217,7 +225,7 @@ class KnownGood:
         heard = max(self._spoke.get(node, 0.0), self._since)
         if not all(trial.boots.values()) or now - heard < limits.quiet:
             return ""
-        if not self._heard_others(node, trial.last_at):
+        if not self._heard_others(node, trial.last_at, now):
             return ""
         return f"it was given {wanted} {limits.tries} times and did not report up"
 

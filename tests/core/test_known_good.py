@@ -38,9 +38,18 @@ def boot(name: str, number: int, at: float, ref: GenerationRef = NEW) -> Boot:
 
 
 def fails(
-    guard: KnownGood, name: str, times: int = 3, *, first: int = 1, at: float = 500.0
+    guard: KnownGood,
+    name: str,
+    times: int = 3,
+    *,
+    first: int = 1,
+    at: float = 500.0,
+    heard: bool = True,
 ) -> None:
+    """Let ``name`` start a second apart and come to nothing; before each, another was ``heard``."""
     for number in range(times):
+        if heard:
+            guard.spoke("other", f"{7:032x}", OLD, at + number - 0.5)
         one = boot(name, first + number, at + number)
         guard.minted(one)
         guard.rooted(name, one.id)
@@ -76,14 +85,36 @@ def test_what_moves_no_node(why: str) -> None:
     guard = make(watched=why != "not watched")
     if why == "it spoke just now":
         guard.spoke("n0", f"{0:032x}", OLD, 499.0)
-    if why == "others spoke before":
-        guard.spoke("n1", f"{7:032x}", OLD, 499.0)
-    fails(guard, "n0")
+    fails(guard, "n0", heard=why != "nobody else speaks")
     if why == "no root":
         guard.minted(boot("n0", 4, 504.0))
     if why not in ("nobody else speaks", "others spoke before"):
         guard.spoke("n1", f"{7:032x}", OLD, 510.0)
     assert given(guard, "n0", 520.0) == "web@2"
+
+
+def test_what_a_broken_report_path_made_of_nodes_is_forgotten_once_it_is_mended() -> None:
+    """No report got through while they started: the first that does speaks for none of it."""
+    guard = make()
+    for place, name in enumerate(NAMES[:4]):
+        fails(guard, name, 5, first=10 * place + 10, heard=False)
+    guard.spoke("n4", f"{7:032x}", OLD, 510.0)
+    assert [given(guard, name, 520.0) for name in NAMES[:4]] == ["web@2"] * 4
+    fails(guard, "n0", 1, first=50, at=521.0)  # its last before the path was mended counts
+    guard.spoke("n4", f"{7:032x}", OLD, 522.0)
+    assert given(guard, "n0", 523.0) == "web@2"
+    fails(guard, "n0", 1, first=51, at=524.0)
+    assert given(guard, "n0", 525.0) == "web@2"
+    guard.spoke("n4", f"{7:032x}", OLD, 526.0)
+    assert given(guard, "n0", 527.0) == "web@1"
+
+
+def test_what_is_recalled_does_not_count_by_words_that_came_later() -> None:
+    """The database comes back while the server has long been listening."""
+    guard = make()
+    guard.spoke("n1", f"{7:032x}", OLD, 505.0)
+    fails(guard, "n0", heard=False)
+    assert given(guard, "n0", 620.0) == "web@2"
 
 
 def test_scripts_fetched_in_the_name_of_a_node_that_speaks_are_forgotten() -> None:
