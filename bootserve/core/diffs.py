@@ -32,11 +32,14 @@ NEVER = (
     "/etc/sudoers*",
     "/etc/krb5*",
     "/etc/wpa_supplicant*",
-    "/etc/NetworkManager/system-connections/*",
+    "*/system-connections/*",
     "/proc/*",
     "/sys/*",
 )
-"""Whatever the policy says, no file whose path is like one of these is asked for."""
+"""Whatever the policy says, no file whose path, in lower case, is like one of these is asked for.
+
+The node holds to the same list (``may_send`` in images/node/root/usr/lib/bootserve/heartbeat).
+"""
 
 _KEPT = 256
 

@@ -18,7 +18,7 @@ from tests.support.states import generation, node, snapshot, state
 LIMIT = 900.0
 
 
-def booting(**policy: float) -> tuple[DesiredState, Step]:
+def booting(node_timeout: float, stage_timeout: float) -> tuple[DesiredState, Step]:
     """Return the desired state and a rollout whose one node was made to reboot at 1000."""
     desired = state(node("n1", "52:54:00:00:00:01", rack="r1", role="compute"), pins="site web@1")
     current = snapshot(desired, generation("web@1"), generation("web@2"))
@@ -28,7 +28,12 @@ def booting(**policy: float) -> tuple[DesiredState, Step]:
         replace(
             rollout,
             number=1,
-            policy=replace(rollout.policy, method=RebootMethod.AGENT, **policy),
+            policy=replace(
+                rollout.policy,
+                method=RebootMethod.AGENT,
+                node_timeout=node_timeout,
+                stage_timeout=stage_timeout,
+            ),
         )
     )
     while step.rollout.members["n1"].state is not MemberState.BOOTING:
@@ -39,13 +44,11 @@ def booting(**policy: float) -> tuple[DesiredState, Step]:
     return desired, step
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [{"node_timeout": LIMIT, "stage_timeout": 0.0}, {"node_timeout": 0.0, "stage_timeout": LIMIT}],
-    ids=["node", "stage"],
-)
-def test_nobody_is_late_for_a_time_in_which_no_server_listened(policy: dict[str, float]) -> None:
-    desired, step = booting(**policy)
+@pytest.mark.parametrize("limits", [(LIMIT, 0.0), (0.0, LIMIT)], ids=["node", "stage"])
+def test_nobody_is_late_for_a_time_in_which_no_server_listened(
+    limits: tuple[float, float],
+) -> None:
+    desired, step = booting(*limits)
     back = 1000.0 + 10 * LIMIT
     for now in (back, back + LIMIT - 1):
         assert advance(step.rollout, desired, {}, now, since=back).empty

@@ -88,6 +88,35 @@ def test_nothing_is_told_of_what_was_before_and_of_what_is_as_before(folder: Pat
     assert found(second, folder) == {("written", "/etc/made2")}
 
 
+@pytest.mark.parametrize(
+    "file", ["drift.new", "now/listing.new", "now/sysctls", "now/fresh", "now/below", "now/opaque"]
+)
+def test_what_cannot_be_written_down_is_not_nothing(folder: Path, file: str) -> None:
+    """The disk of /run is full: the node does not know, and knows when there is room again."""
+    text = run(
+        folder,
+        f"""\
+drift take > sealed; rm -r root/usr/share/full; mkdir root/usr/share/full
+echo more >> root/etc/changed
+mkdir -p state/now; ln -s /dev/full state/{file}
+drift compare && exit 1
+rm -f state/{file}; drift compare > digest; [ -s digest ]; cat state/drift""",
+    )
+    assert found(text, folder) == {("changed", "/etc/changed"), ("deleted", "/usr/share/full")}
+
+
+def test_what_is_told_half_is_not_told(folder: Path) -> None:
+    """The program that tells is killed."""
+    run(
+        folder,
+        """\
+mkdir bin; drift take > sealed; echo new > root/etc/new; drift compare > digest
+printf '#!/bin/sh\n[ "$#" -lt 10 ] || exit 137\nexec /bin/busybox "$@"\n' > bin/busybox
+chmod +x bin/busybox; PATH=$PWD/bin:$PATH
+drift compare && exit 1; true""",
+    )
+
+
 def test_another_snapshot_has_another_seal(folder: Path) -> None:
     change = "echo '' > state/base/listing; drift seal > again; cmp sealed again && exit 1; true"
     run(folder, f"echo made > root/etc/made; drift take > sealed; {change}")
