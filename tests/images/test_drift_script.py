@@ -99,7 +99,7 @@ def test_what_cannot_be_written_down_is_not_nothing(folder: Path, file: str) -> 
 drift take > sealed; rm -r root/usr/share/full; mkdir root/usr/share/full
 echo more >> root/etc/changed
 mkdir -p state/now; ln -s /dev/full state/{file}
-drift compare && exit 1
+timeout 30 "$SCRIPT" compare state upper lower && exit 1
 rm -f state/{file}; drift compare > digest; [ -s digest ]; cat state/drift""",
     )
     assert found(text, folder) == {("changed", "/etc/changed"), ("deleted", "/usr/share/full")}
@@ -113,7 +113,7 @@ def test_what_is_told_half_is_not_told(folder: Path) -> None:
 mkdir bin; drift take > sealed; echo new > root/etc/new; drift compare > digest
 printf '#!/bin/sh\n[ "$#" -lt 10 ] || exit 137\nexec /bin/busybox "$@"\n' > bin/busybox
 chmod +x bin/busybox; PATH=$PWD/bin:$PATH
-drift compare && exit 1; true""",
+timeout 30 "$SCRIPT" compare state upper lower && exit 1; true""",
     )
 
 
