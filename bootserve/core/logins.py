@@ -3,8 +3,8 @@
 A bucket for each holds ``BURST`` failures and gains one every ``SECONDS_EACH``. An empty one makes
 its address wait. A subject's bucket counts only against an address that has itself failed lately:
 otherwise anybody could lock a subject out from afar. Tokens are 256 random bits, so this is no
-guard against guessing; it keeps a broken client from filling the log, and a forger from making
-the server verify signatures without end.
+guard against guessing, and a good one need not wait; it keeps a broken client from filling the
+log, and a forger from making the server verify signatures without end.
 """
 
 from __future__ import annotations

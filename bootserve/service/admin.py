@@ -97,7 +97,10 @@ async def make_admin_app(
         failed=failed,
         refused=plane.access.note_refusals,
     )
-    return make_app(plane, registry, gate)
+    app = make_app(plane, registry, gate)
+    if users is not None:
+        app.on_shutdown.append(lambda _app: users.close())
+    return app
 
 
 async def listen(

@@ -134,6 +134,8 @@ def test_failed_logins_are_limited_logged_and_recorded(
     assert json.loads(last.body)["type"] == "urn:bootserve:problem:too-many-failures"
     assert "login failed" in server.log_text()
     assert admin.call("GET", "/status")["ready"], "others are not kept out"
+    good = ("-H", f"Authorization: Bearer {(server.state_dir / 'admin.token').read_text().strip()}")
+    assert curl(server.namespace, "/api/v1/status", *good, base=TCP).status == 200
     with sqlite3.connect(server.state_dir / "bootserve.db") as database:
         found = database.execute("SELECT record FROM audit WHERE kind = 'access'").fetchall()
     assert sum("login refused" in row[0] and "127.0.0.1" in row[0] for row in found) == 1

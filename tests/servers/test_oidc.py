@@ -41,6 +41,7 @@ class FakeIssuer:
         self.keys = [published(RSA, "one"), published(EC, "two"), {"kty": "new", "kid": "x"}]
         self.asked = 0
         self.url = ""
+        self.slow: asyncio.Event | None = None
 
     async def start(self) -> web.AppRunner:
         app = web.Application()
@@ -57,6 +58,8 @@ class FakeIssuer:
 
     async def _keys(self, _request: web.Request) -> web.Response:
         self.asked += 1
+        if self.slow is not None:
+            await self.slow.wait()
         return web.json_response({"keys": self.keys})
 
 
@@ -149,6 +152,36 @@ def test_keys_are_fetched_seldom_and_good_while_the_provider_is_away() -> None:
             await users_of(issuer.url).subject_of(good, now)
 
     asyncio.run(work())
+
+
+async def test_a_provider_that_is_slow_holds_up_nobody_whose_key_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issuer = FakeIssuer()
+    runner = await issuer.start()
+    users, now = users_of(issuer.url), time.time()
+    good, unknown = (signed(RSA, "RS256", kid)(issuer.url) for kid in ("one", "new"))
+    names = await asyncio.gather(*(users.subject_of(good, now) for _ in range(5)))
+    assert ({one.name for one in names}, issuer.asked) == ({"user:anna"}, 1)
+    for name, value in (("KEYS", 0.0), ("REFETCH", 0.0)):
+        monkeypatch.setattr(f"bootserve.servers.admin.oidc.{name}_SECONDS", value)
+    monkeypatch.setattr("bootserve.servers.admin.oidc.FETCH_TIMEOUT", 1000.0)
+    issuer.slow = asyncio.Event()
+    held = asyncio.create_task(users.subject_of(unknown, now))
+    async with asyncio.timeout(100):
+        while issuer.asked == 1:
+            await users.subject_of(good, now)
+            await asyncio.sleep(0.01)
+        assert (await users.subject_of(good, now)).name == "user:anna"
+        assert not held.done()
+        issuer.keys = [published(RSA, "new")]
+        issuer.slow.set()
+        assert (await held).name == "user:anna"
+        issuer.slow.clear()
+        await users.subject_of(unknown, now)
+        await users.close()
+    issuer.slow.set()
+    await runner.cleanup()
 
 
 async def test_documents_may_come_in_any_number_of_pieces() -> None:

@@ -72,6 +72,9 @@ def read_or_make_token(path: Path) -> str:
 class Gate:
     """Names the subject of each request.
 
+    A good token is let in however many have failed at its address: to look one up costs one hash.
+    A user's, whose signature costs more to verify, waits as those that failed do.
+
     ``token`` is the admin token of the state directory, ``is_ours`` says whether a Host header is
     one of this server's names, ``users`` knows the users of an identity provider, if there is one.
     ``failed`` is told of failed logins, ``refused`` of the address and subject that must wait.
@@ -93,7 +96,8 @@ class Gate:
         self._users = users
         self._failed = failed
         self._refused = refused
-        self._limits = LoginLimits()
+        self._token_limits = LoginLimits()
+        self._user_limits = LoginLimits()
 
     async def subject(self, request: web.Request) -> Subject:
         """Return who asks; raises Unauthorized, Refused or TooManyFailures."""
@@ -127,37 +131,26 @@ class Gate:
     async def _bearer(self, header: str, address: str) -> Subject:
         scheme, _, rest = header.partition(" ")
         given, now = rest.strip(), time.monotonic()
-        claimed = self._claimed(given)
-        wait = self._limits.wait(address, claimed, now)
-        if wait > 0:
-            error = TooManyFailures(
-                f"too many logins failed; try again in {wait:.0f} s",
-                hint="Correct the token before that.",
-            )
-            error.members["retry_after"] = round(wait + 0.5)
-            raise error
+        users = self._users if self._users is not None and self._users.takes(given) else None
+        claimed = users.claimed(given) if users else _claimed(given)
+        limits = self._user_limits if users else self._token_limits
+        if users:
+            _check_wait(limits.wait(address, claimed, now))
         try:
             if scheme.lower() != "bearer":
                 raise Unauthorized("only 'Authorization: Bearer' is understood")
-            return await self._verified(given)
+            return await users.subject_of(given, time.time()) if users else self._holder(given)
         except Unauthorized as error:
+            _check_wait(limits.wait(address, claimed, now))
             if self._failed is not None:
                 self._failed(address, claimed, str(error))
-            if self._limits.failed(address, claimed, now) and self._refused is not None:
+            if limits.failed(address, claimed, now) and self._refused is not None:
                 await self._refused(address, claimed)
             raise
 
-    def _claimed(self, given: str) -> str:
-        if self._users is not None and self._users.takes(given):
-            return self._users.claimed(given)
-        name = token_name(given)
-        return f"token:{name}" if name else "token"
-
-    async def _verified(self, given: str) -> Subject:
+    def _holder(self, given: str) -> Subject:
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token):
             return Subject("token:admin", EVERYTHING, "token:admin")
-        if self._users is not None and self._users.takes(given):
-            return await self._users.subject_of(given, time.time())
         return self._book.subject_of(given, time.time())
 
     def _local(self, uid: int) -> Subject:
@@ -195,6 +188,21 @@ def middleware(gate: Gate) -> Middleware:
             return answer
 
     return guard
+
+
+def _claimed(given: str) -> str:
+    name = token_name(given)
+    return f"token:{name}" if name else "token"
+
+
+def _check_wait(seconds: float) -> None:
+    if seconds > 0:
+        error = TooManyFailures(
+            f"too many logins failed; try again in {seconds:.0f} s",
+            hint="Correct the token before that.",
+        )
+        error.members["retry_after"] = round(seconds + 0.5)
+        raise error
 
 
 def _http_error(status: int, kind: str, message: str) -> BootserveError:

@@ -60,7 +60,8 @@ class OidcUsers:
         self._keys: list[dict[str, Any]] = []
         self._fetched_at = -KEYS_SECONDS
         self._asked_at = -REFETCH_SECONDS
-        self._lock = asyncio.Lock()
+        self._problem = ""
+        self._fetching: asyncio.Task[None] | None = None
 
     def takes(self, token: str) -> bool:
         """Whether ``token`` is written as a signed JWT."""
@@ -124,22 +125,43 @@ class OidcUsers:
         raise Unauthorized("the token is signed by a key that the provider does not publish")
 
     async def _refresh(self, *, force: bool) -> None:
-        async with self._lock:
-            now = time.monotonic()
-            old = now - self._fetched_at >= KEYS_SECONDS
-            if not (force or old) or now - self._asked_at < REFETCH_SECONDS:
-                return
-            self._asked_at = now
-            try:
-                self._keys = await self._fetch()
-                self._fetched_at = now
-            except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
-                if not self._keys:  # else those it had are good for a while
-                    self._asked_at = now - REFETCH_SECONDS + 1
-                    raise Unavailable(
-                        f"the provider {self._provider.issuer} cannot be asked for its keys:"
-                        f" {error or type(error).__name__}"
-                    ) from None
+        """Have the keys fetched when they are old, or by ``force``; wait only for what is needed.
+
+        Old keys are good meanwhile, so a provider that is slow or away holds up nobody whose key is
+        among them.
+        """
+        if self._fetching is None and self._is_due(force):
+            self._asked_at = time.monotonic()
+            self._fetching = asyncio.create_task(self._renew())
+        if self._fetching is not None and (force or not self._keys):
+            await asyncio.shield(self._fetching)
+        if self._problem and not self._keys:
+            raise Unavailable(
+                f"the provider {self._provider.issuer} cannot be asked for its keys:"
+                f" {self._problem}"
+            )
+
+    def _is_due(self, force: bool) -> bool:
+        now = time.monotonic()
+        old = now - self._fetched_at >= KEYS_SECONDS
+        return (force or old) and now - self._asked_at >= REFETCH_SECONDS
+
+    async def _renew(self) -> None:
+        try:
+            self._keys = await self._fetch()
+            self._fetched_at, self._problem = self._asked_at, ""
+        except (aiohttp.ClientError, TimeoutError, ValueError, TypeError, OSError) as error:
+            self._problem = str(error) or type(error).__name__
+            if not self._keys:  # else those it had are good for a while
+                self._asked_at += 1 - REFETCH_SECONDS
+        finally:
+            self._fetching = None
+
+    async def close(self) -> None:
+        """End what is being fetched."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
 
     async def _fetch(self) -> list[dict[str, Any]]:
         issuer = self._provider.issuer
