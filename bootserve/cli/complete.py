@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import typer
 
@@ -32,12 +32,21 @@ __all__ = [
 ]
 
 SECONDS = 2.0
+MOST_NODES = 1000
 
 
-def _ask(context: typer.Context, *questions: tuple[str, type[Answer]]) -> list[Answer]:
+def _ask(
+    context: typer.Context,
+    *questions: tuple[str, type[Answer]],
+    query: Mapping[str, str | int] | None = None,
+    most: int | None = None,
+) -> list[Answer]:
     async def ask(endpoint: Endpoint) -> list[Answer]:
         async with asyncio.timeout(SECONDS), Api(endpoint) as api:
-            return [(await api.pages(path, answer)).value for path, answer in questions]
+            return [
+                (await api.pages(path, answer, query=query, most=most)).value
+                for path, answer in questions
+            ]
 
     try:
         return asyncio.run(ask(Connection.of(context).endpoint()))
@@ -81,7 +90,6 @@ def _completer(path: str, answer: type[Answer]) -> Completer:
     return complete
 
 
-nodes = _completer("/nodes", NodeList)
 racks = _completer("/racks", RackList)
 roles = _completer("/roles", RoleList)
 generations = _completer("/generations", GenerationList)
@@ -89,6 +97,14 @@ nbps = _completer("/nbps", NbpList)
 hooks = _completer("/hooks", HookList)
 macs = _completer("/discovered", DiscoveredList)
 rollouts = _completer("/rollouts", RolloutList)
+
+
+def nodes(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the nodes whose names begin so: one page of them, however many there are."""
+    query: dict[str, str | int] = {"prefix": incomplete, "limit": MOST_NODES}
+    return _starting(
+        _names(_ask(context, ("/nodes", NodeList), query=query, most=MOST_NODES)), incomplete
+    )
 
 
 def once_actions(context: typer.Context, incomplete: str) -> list[str]:
@@ -113,15 +129,10 @@ def images(context: typer.Context, incomplete: str) -> list[str]:
 
 def scopes(context: typer.Context, incomplete: str) -> list[str]:
     """Return the scopes that a pin may be set on."""
-    kinds: dict[str, tuple[str, type[Answer]]] = {
-        "node": ("/nodes", NodeList),
-        "rack": ("/racks", RackList),
-        "role": ("/roles", RoleList),
-    }
-    kind, slash, _ = incomplete.partition("/")
+    kinds: dict[str, Completer] = {"node": nodes, "rack": racks, "role": roles}
+    kind, slash, name = incomplete.partition("/")
     if not slash:
         return _starting(["site", *(f"{kind}/" for kind in kinds)], incomplete)
     if kind not in kinds:
         return []
-    found = _names(_ask(context, kinds[kind]))
-    return _starting((f"{kind}/{name}" for name in found), incomplete)
+    return [f"{kind}/{found}" for found in kinds[kind](context, name)]

@@ -8,8 +8,9 @@ cost of what changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from bootserve.model.desired import BootFrom, Node
 from bootserve.model.names import Arch, Mac
@@ -32,7 +33,7 @@ def node_of(group: Group) -> Node:
     return Node("", (), rack, role, arch, image, boot=boot)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fleet:
     """Nodes by name and by MAC, and how many are in each group.
 
@@ -43,6 +44,11 @@ class Fleet:
     by_mac: Mapping[Mac, Node]
     groups: Mapping[Group, int]
     lost: bool = field(default=False, compare=False)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The nodes' names, sorted at the first look: for lists, not for boots."""
+        return sorted(self.nodes)
 
 
 def make_fleet(nodes: Mapping[str, Node], before: Fleet | None = None) -> Fleet:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from bootserve.model.reboot import RebootMethod
 __all__ = [
     "FINAL",
     "IN_FLIGHT",
+    "CountedRollout",
     "Member",
     "MemberState",
     "Policy",
@@ -153,14 +155,38 @@ class Rollout:
     @property
     def open(self) -> bool:
         """Whether it still holds its nodes: no other rollout may touch them."""
-        if self.state in (RolloutState.RUNNING, RolloutState.PAUSED):
-            return True
-        if self.state is RolloutState.DONE:
-            return False
-        return any(
-            one.state in IN_FLIGHT or (one.pinned and self.state is RolloutState.FAILED)
-            for one in self.members.values()
-        )
+        return _holds(self.state, ((one.state, one.pinned) for one in self.members.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRollout:
+    """A rollout without its members: ``counts`` has how many of them are of each kind.
+
+    A kind is the number of a stage, a state, and whether the member has a pin of its own.
+    """
+
+    rollout: Rollout
+    counts: Mapping[tuple[int, MemberState, bool], int]
+
+    @classmethod
+    def of(cls, rollout: Rollout) -> CountedRollout:
+        """Return ``rollout``, whose members are known, counted."""
+        members = rollout.members.values()
+        return cls(rollout, Counter((one.stage, one.state, one.pinned) for one in members))
+
+    @property
+    def open(self) -> bool:
+        """Whether it still holds its nodes, as of :attr:`Rollout.open`."""
+        return _holds(self.rollout.state, ((state, pinned) for _, state, pinned in self.counts))
+
+
+def _holds(rollout: RolloutState, members: Iterable[tuple[MemberState, bool]]) -> bool:
+    if rollout in (RolloutState.RUNNING, RolloutState.PAUSED):
+        return True
+    if rollout is RolloutState.DONE:
+        return False
+    failed = rollout is RolloutState.FAILED
+    return any(state in IN_FLIGHT or (pinned and failed) for state, pinned in members)
 
 
 @dataclass(frozen=True, slots=True)

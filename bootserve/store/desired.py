@@ -115,7 +115,9 @@ def _rows(connection: Connection, temporal: Temporal, number: int) -> list[tuple
     table = temporal.table
     holds = and_(table.c.since <= number, or_(table.c.until.is_(None), table.c.until > number))
     columns = [table.c[name] for name in temporal.columns]
-    return [tuple(row) for row in connection.execute(select(*columns).where(holds))]
+    # by key, so that the names of 100,000 nodes are nearly sorted when a list wants them to be
+    query = select(*columns).where(holds).order_by(*(table.c[name] for name in temporal.key))
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def _compare(connection: Connection, base: int) -> None:

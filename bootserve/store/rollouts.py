@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from bootserve.model.desired import Pin, Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.rollout import (
+    CountedRollout,
     Member,
     MemberState,
     Policy,
@@ -60,16 +62,25 @@ class RolloutStore:
         with self._database.write() as connection:
             save_step(connection, before, step, by)
 
-    def list(self, *, limit: int = 50, before: int | None = None) -> Sequence[Rollout]:
-        """Return at most ``limit`` rollouts, the newest first, with numbers below ``before``.
-
-        They come with their nodes.
-        """
+    def list(self, *, limit: int = 50, before: int | None = None) -> Sequence[CountedRollout]:
+        """Return at most ``limit`` rollouts, the newest first, with numbers below ``before``."""
         query = select(_R).order_by(_R.c.number.desc()).limit(limit)
         if before is not None:
             query = query.where(_R.c.number < before)
         with self._database.read() as connection:
-            return _loaded(connection, connection.execute(query).all())
+            return _counted(connection, connection.execute(query).all())
+
+    def with_nodes(self, numbers: Iterable[int], nodes: Sequence[str]) -> Set[int]:
+        """Return those of the rollouts ``numbers`` that one of ``nodes`` is or was in."""
+        found, left = set[int](), set(numbers)
+        with self._database.read() as connection:
+            for start in range(0, len(nodes), 500):
+                if not left:
+                    break
+                some = _M.c.rollout.in_(left), _M.c.node.in_(nodes[start : start + 500])
+                found |= set(connection.execute(select(_M.c.rollout).where(*some)).scalars())
+                left -= found
+        return found
 
     def unfinished(self) -> Sequence[Rollout]:
         """Return the rollouts that may still hold nodes, the oldest first."""
@@ -194,6 +205,15 @@ def _member_row(number: int, member: Member) -> dict[str, Any]:
         "boot": member.boot,
         "detail": member.detail,
     }
+
+
+def _counted(connection: Connection, rows: Sequence[Row[Any]]) -> list[CountedRollout]:
+    kind = _M.c.rollout, _M.c.stage, _M.c.state, _M.c.pinned
+    query = select(*kind, func.count().label("nodes")).group_by(*kind)
+    counts: dict[int, Counter[tuple[int, MemberState, bool]]] = defaultdict(Counter)
+    for row in connection.execute(query.where(_M.c.rollout.in_([row.number for row in rows]))):
+        counts[row.rollout][row.stage, MemberState(row.state), bool(row.pinned)] = row.nodes
+    return [CountedRollout(_rollout(row, {}), counts[row.number]) for row in rows]
 
 
 def _loaded(connection: Connection, rows: Sequence[Row[Any]]) -> list[Rollout]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from vm_harness.server import BootServer
 
 from bootserve.errors import InvalidInput
-from bootserve.servers.admin.paging import PageQuery, cursor_of, page, read_cursor
+from bootserve.servers.admin.paging import PageQuery, cursor_of, named_page, page, read_cursor
 from tests.cli.runner import Cli
 from tests.support.api import Admin, Problem
 
@@ -33,6 +34,53 @@ def test_pages_are_the_whole_list_while_others_write(
         stays &= names
     assert seen == sorted(set(seen))
     assert stays <= set(seen)
+
+
+@given(st.sets(st.text(max_size=3)), st.sets(st.text(max_size=1)), st.integers(1, 5))
+def test_pages_of_names_are_those_of_the_whole_list(
+    names: set[str], left_out: set[str], limit: int
+) -> None:
+    def look(name: str) -> str | None:
+        return None if name[:1] in left_out else name
+
+    shown = [name for name in names if look(name) is not None]
+    cursor = ""
+    while True:
+        query = PageQuery(limit=limit, cursor=cursor)
+        found = asyncio.run(named_page(sorted(names), look, query))
+        assert found == page(shown, str, query)
+        cursor = found[1]
+        if not cursor:
+            break
+
+
+def test_a_page_costs_what_it_shows_and_leaves_others_their_turn() -> None:
+    names = [f"n{i:06}" for i in range(100_000)]
+    looked, turns = list[str](), 0
+
+    def look(name: str) -> str:
+        looked.append(name)
+        return name
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def pages() -> tuple[int, int]:
+        beside = asyncio.create_task(others())
+        query = PageQuery(limit=100, cursor=cursor_of(names[50_000]))
+        await named_page(names, look, query)
+        few = turns
+        await named_page(names, lambda _: None, PageQuery())
+        beside.cancel()
+        return few, turns
+
+    few, many = asyncio.run(pages())
+    assert looked == names[50_001:50_102]
+    assert few <= 2
+    assert many >= 400
 
 
 @pytest.mark.parametrize(
@@ -81,6 +129,7 @@ def walk(admin: Admin, path: str, field: str) -> list[Any]:
 def test_every_list_is_paged(admin: Admin, nodes: Callable[[], Any]) -> None:
     assert len(nodes()["nodes"]) == 7
     assert [one["name"] for one in walk(admin, "/nodes?limit=7", "nodes")] == NAMES
+    assert [one["name"] for one in walk(admin, "/nodes?limit=4&prefix=n1", "nodes")] == NAMES[10:20]
     assert [one["name"] for one in walk(admin, "/racks?limit=1", "racks")] == [
         "r0",
         "r1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from contextlib import aclosing
@@ -12,7 +13,7 @@ from bootserve.core.as_of import RunningThen, Then, as_of
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 from bootserve.servers.admin.needs import VIEWER, site
-from bootserve.servers.admin.paging import next_of, older, page
+from bootserve.servers.admin.paging import named_page, next_of, older
 from bootserve.servers.admin.plane import AdminPlane, revision_out
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_audit import (
@@ -130,8 +131,10 @@ class _Audit:
             before=before,
             after=query.after,
         )
+        # what a commit of a whole site left behind is megabytes to read
+        records = await asyncio.to_thread(lambda: [_record_out(one) for one in found])
         return AuditPage(
-            records=[_record_out(one) for one in found],
+            records=records,
             next="" if query.after is not None else next_of(found, lambda one: one.id, query),
         )
 
@@ -162,7 +165,8 @@ class _Audit:
         await plane.flush()
         name = scope.name if scope.kind is ScopeKind.NODE else None
         past = await plane.database.run(plane.history.past, query.at, name)
-        nodes, more = page(_nodes_in(past.state, scope), lambda one: one.name, query)
+        names = sorted(one.name for one in _nodes_in(past.state, scope))
+        nodes, more = await named_page(names, past.state.nodes.get, query)
         return AsOfOut(
             at=query.at,
             revision=revision_out(past.revision),

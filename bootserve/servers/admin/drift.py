@@ -11,7 +11,7 @@ from bootserve.core.heartbeats import Running
 from bootserve.errors import Conflict
 from bootserve.model.desired import DesiredState, Scope, ScopeKind
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, node, places
-from bootserve.servers.admin.paging import page
+from bootserve.servers.admin.paging import named_page, unhurried
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_drift import (
@@ -93,23 +93,25 @@ class _Drift:
         return judge(plan, self._sight.book.of(name), time.time(), self._sight.watch)
 
     async def list(self, call: Call[Request, DriftQuery]) -> DriftList:
-        snapshot, rack = self._plane.current.snapshot, call.query.rack
-        found, reporting, never = [], 0, 0
-        for name in sorted(snapshot.state.nodes):
-            one = snapshot.state.nodes[name]
-            if (rack and one.rack != rack) or not call.sees(one):
-                continue
-            verdict = self._verdict(name)
-            reporting += verdict.running is not None
-            never += verdict.running is None
-            if verdict.reasons or call.query.all:
-                found.append((name, verdict))
-        shown, more = page(found, lambda pair: pair[0], call.query)
+        snapshot, query, now = self._plane.current.snapshot, call.query, time.time()
+        book, watch, nodes = self._sight.book, self._sight.watch, snapshot.state.nodes
+
+        def look(name: str) -> DriftOut | None:
+            verdict = judge(snapshot.plan_of(nodes[name]), book.of(name), now, watch)
+            return _drift_out(verdict) if verdict.reasons or query.all else None
+
+        names = [
+            name
+            async for name in unhurried(snapshot.fleet.names)
+            if query.rack in ("", nodes[name].rack) and call.sees(nodes[name])
+        ]
+        reporting = [name async for name in unhurried(names) if book.of(name) is not None]
+        shown, more = await named_page(names if query.all else reporting, look, query)
         return DriftList(
             next=more,
-            nodes=[_drift_out(verdict) for _, verdict in shown],
-            reporting=reporting,
-            never_reported=never,
+            nodes=shown,
+            reporting=len(reporting),
+            never_reported=len(names) - len(reporting),
         )
 
     async def show(self, call: Call[Request, NoQuery]) -> NodeDriftOut:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from bootserve.core.fleet import node_of
+from bootserve.core.snapshot import Snapshot
 from bootserve.core.transactions import Change, remove_role, set_rack, set_role
 from bootserve.errors import InvalidInput
-from bootserve.model.desired import DesiredState, Rack, Role, ScopeKind
+from bootserve.model.desired import DesiredState, Node, Rack, Role, ScopeKind
 from bootserve.model.names import check_kernel_args, check_name
 from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, named
@@ -43,13 +46,22 @@ def _role_change(name: str, image: str | None, kernel_args: str | None) -> Chang
     return change
 
 
+def _sizes(snapshot: Snapshot, of: Callable[[Node], str]) -> Counter[str]:
+    """Return how many nodes each role or rack has, counted by groups of like nodes."""
+    count: Counter[str] = Counter()
+    for group, nodes in snapshot.fleet.groups.items():
+        if name := of(node_of(group)):
+            count[name] += nodes
+    return count
+
+
 class _Groups:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
     async def roles(self, call: Call[Request, PageQuery]) -> RoleList:
         snapshot = self._plane.current.snapshot
-        count = Counter(node.role for node in snapshot.state.nodes.values())
+        count = _sizes(snapshot, lambda node: node.role)
         roles, more = page(snapshot.state.roles.values(), lambda role: role.name, call.query)
         return RoleList(
             revision=snapshot.revision.number,
@@ -83,7 +95,7 @@ class _Groups:
     async def racks(self, call: Call[Request, PageQuery]) -> RackList:
         snapshot = self._plane.current.snapshot
         state = snapshot.state
-        count = Counter(node.rack for node in state.nodes.values() if node.rack)
+        count = _sizes(snapshot, lambda node: node.rack)
         args = {name: rack.kernel_args for name, rack in state.racks.items()}
         names, more = page(count.keys() | args.keys(), str, call.query)
         return RackList(

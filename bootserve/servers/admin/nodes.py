@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +29,7 @@ from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.live import degraded_of, once_out, waits_of
 from bootserve.servers.admin.nbps import choices_out
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
-from bootserve.servers.admin.paging import PageQuery, page
+from bootserve.servers.admin.paging import named_page
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas import (
@@ -36,6 +39,7 @@ from bootserve.servers.admin.schemas import (
     NodeList,
     NodeOut,
     NodePatch,
+    NodeQuery,
 )
 from bootserve.servers.admin.schemas_live import NodeShown
 from bootserve.servers.admin.schemas_seen import ExplainOut, LostPinOut, OfferOut
@@ -109,13 +113,16 @@ class _Nodes:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
 
-    async def list_all(self, call: Call[Request, PageQuery]) -> NodeList:
-        snapshot = self._plane.current.snapshot
-        seen = (plan for plan in snapshot.plans.values() if call.sees(plan.node))
-        plans, more = page(seen, lambda plan: plan.node.name, call.query)
-        return NodeList(
-            revision=snapshot.revision.number, next=more, nodes=[node_out(plan) for plan in plans]
-        )
+    async def list_all(self, call: Call[Request, NodeQuery]) -> NodeList:
+        snapshot, query = self._plane.current.snapshot, call.query
+
+        def look(name: str) -> NodeOut | None:
+            node = snapshot.state.nodes[name]
+            return node_out(snapshot.plan_of(node)) if call.sees(node) else None
+
+        names = _beginning(snapshot.fleet.names, query.prefix)
+        nodes, more = await named_page(names, look, query)
+        return NodeList(revision=snapshot.revision.number, next=more, nodes=nodes)
 
     async def show(self, call: Call[Request, NoQuery]) -> NodeShown:
         snapshot = self._plane.current.snapshot
@@ -178,6 +185,12 @@ class _Nodes:
         )
 
 
+def _beginning(names: Sequence[str], prefix: str) -> Sequence[str]:
+    """Return those of the sorted ``names`` that begin with ``prefix``."""
+    after_all = prefix + chr(sys.maxunicode)
+    return names[bisect_left(names, prefix) : bisect_left(names, after_all)]
+
+
 def _offers(node: Node, shapes: ShapeBook) -> list[OfferOut]:
     chosen = ((mac, shapes.explain(mac, node.shape.fixed)) for mac in node.macs)
     return [
@@ -215,7 +228,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             "List nodes",
             nodes.list_all,
             NodeList,
-            query=PageQuery,
+            query=NodeQuery,
             needs=anywhere(VIEWER),
         ),
         Route(

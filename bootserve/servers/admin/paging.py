@@ -6,10 +6,12 @@ repeats an item that stays nor leaves one out.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -17,13 +19,25 @@ from pydantic import Field
 from bootserve.errors import InvalidInput
 from bootserve.servers.admin.routing import Answer, Query
 
-__all__ = ["Page", "PageQuery", "cursor_of", "next_of", "older", "page", "read_cursor"]
+__all__ = [
+    "Page",
+    "PageQuery",
+    "cursor_of",
+    "named_page",
+    "next_of",
+    "older",
+    "page",
+    "read_cursor",
+    "unhurried",
+]
 
 T = TypeVar("T")
 
 Key = str | int | tuple[Any, ...]
 K = TypeVar("K", str, int, tuple[Any, ...])
 
+SLICE = 200
+"""Items that are looked at before others have their turn: a millisecond or so."""
 MAX_NUMBER = 1 << 53
 """The largest whole number that every JSON reader keeps, and every database takes."""
 
@@ -84,6 +98,41 @@ def page(items: Iterable[T], key: Callable[[T], K], query: PageQuery) -> tuple[l
     rest = sorted(items, key=key)
     shown = rest[: query.limit]
     return shown, cursor_of(key(shown[-1])) if len(rest) > query.limit else ""
+
+
+async def unhurried(items: Sequence[T]) -> AsyncIterator[T]:
+    """Yield ``items``; after every few of them what else the loop has to do comes first.
+
+    What is done with each is to take some microseconds. Other threads would not help: one that
+    computes holds up the loop by 5 ms each time that the loop wants to go on.
+    """
+    for start in range(0, len(items), SLICE):
+        for one in items[start : start + SLICE]:
+            yield one
+        await asyncio.sleep(0)
+
+
+async def named_page(
+    names: Sequence[str], look: Callable[[str], T | None], query: PageQuery
+) -> tuple[list[T], str]:
+    """Return the page of what ``look`` makes of ``names``, and the cursor of the next page.
+
+    ``names`` are sorted; ``look`` returns None for one that is not on the list, and is called for
+    no more of them than it takes to fill the page. The cursor is empty when no item follows. Raises
+    InvalidInput for a cursor of another list.
+    """
+    start = bisect_right(names, read_cursor(query.cursor, str)) if query.cursor else 0
+    found: list[T] = []
+    last = ""
+    async for name in unhurried(names[start:]):
+        one = look(name)
+        if one is None:
+            continue
+        if len(found) == query.limit:
+            return found, cursor_of(last)
+        found.append(one)
+        last = name
+    return found, ""
 
 
 def older(query: PageQuery, kind: type[K], before: K | None = None) -> K | None:

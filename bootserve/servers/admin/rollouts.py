@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bootserve.core.access import SITE_PLACE, Place, place_of_scope
@@ -11,9 +11,9 @@ from bootserve.core.rollout_plan import RolloutPlan
 from bootserve.errors import NotFound
 from bootserve.model.desired import DesiredState, Scope
 from bootserve.model.generation import GenerationRef
-from bootserve.model.rollout import IN_FLIGHT, Member, MemberState, Policy, Rollout
+from bootserve.model.rollout import IN_FLIGHT, CountedRollout, Member, MemberState, Policy, Rollout
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, pinned, places
-from bootserve.servers.admin.paging import next_of, older, page
+from bootserve.servers.admin.paging import named_page, next_of, older, unhurried
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_rollout import (
@@ -40,11 +40,14 @@ TOLD = IN_FLIGHT | {MemberState.FAILED, MemberState.LEFT}
 
 
 def _fields(rollout: Rollout) -> dict[str, Any]:
-    members = rollout.members.values()
+    return _counted(CountedRollout.of(rollout))
+
+
+def _counted(found: CountedRollout) -> dict[str, Any]:
+    rollout, policy = found.rollout, found.rollout.policy
     counts = [Counter[MemberState]() for _ in rollout.stages]
-    for one in members:
-        counts[one.stage][one.state] += 1
-    policy = rollout.policy
+    for (stage, state, _), nodes in found.counts.items():
+        counts[stage][state] += nodes
     return {
         "number": rollout.number,
         "scope": str(rollout.scope),
@@ -62,9 +65,9 @@ def _fields(rollout: Rollout) -> dict[str, Any]:
             stage_timeout=policy.stage_timeout,
             node_timeout=policy.node_timeout,
         ),
-        "nodes": len(rollout.members),
+        "nodes": sum(found.counts.values()),
         "counts": dict(sum(counts, Counter())),
-        "holds_nodes": rollout.open,
+        "holds_nodes": found.open,
         "created_at": rollout.created_at,
         "created_by": rollout.created_by,
         "stage_since": rollout.stage_since,
@@ -132,9 +135,20 @@ class _Rollouts:
     async def list_all(self, call: Call[Request, RolloutQuery]) -> RolloutList:
         query = call.query
         found = await self._desk.list(query.limit, older(query, int))
-        more = next_of(found, lambda one: one.number, query)
-        seen = [one for one in found if self._sees(call, one)]
-        return RolloutList(next=more, rollouts=[RolloutOut(**_fields(one)) for one in seen])
+        more = next_of(found, lambda one: one.rollout.number, query)
+        if not call.sees_all():
+            found = await self._seen_of(call, found)
+        return RolloutList(next=more, rollouts=[RolloutOut(**_counted(one)) for one in found])
+
+    async def _seen_of(
+        self, call: Call[Any, Any], found: Sequence[CountedRollout]
+    ) -> Sequence[CountedRollout]:
+        """Return those of ``found`` of which whoever asks may see a node."""
+        snapshot = self._plane.current.snapshot
+        nodes = snapshot.state.nodes
+        own = [name async for name in unhurried(snapshot.fleet.names) if call.sees(nodes[name])]
+        seen = await self._desk.with_nodes([one.rollout.number for one in found], own)
+        return [one for one in found if one.rollout.number in seen]
 
     async def start(self, call: Call[RolloutBody, NoQuery]) -> RolloutStarted:
         body, desk = call.body, self._desk
@@ -166,13 +180,14 @@ class _Rollouts:
     async def members(self, call: Call[Request, MemberQuery]) -> MemberList:
         rollout, query = await self._seen(call), call.query
         nodes = self._plane.current.snapshot.state.nodes
-        found = [
-            one
-            for one in rollout.members.values()
-            if query.state in (None, one.state) and call.sees(nodes.get(one.node))
-        ]
-        shown, more = page(found, lambda one: one.node, query)
-        return MemberList(rollout=rollout.number, nodes=[_member(one) for one in shown], next=more)
+
+        def look(name: str) -> MemberOut | None:
+            one = rollout.members[name]
+            told = query.state in (None, one.state) and call.sees(nodes.get(name))
+            return _member(one) if told else None
+
+        shown, more = await named_page(sorted(rollout.members), look, query)
+        return MemberList(rollout=rollout.number, nodes=shown, next=more)
 
     async def pause(self, call: Call[Request, NoQuery]) -> RolloutOut:
         return RolloutOut(**_fields(await self._desk.pause(_number(call), call.subject)))

@@ -82,6 +82,7 @@ class Call(Generic[B, Q]):
     raw: web.Request
     base: int | None = None
     repeat: Repeat | None = None
+    _sights: dict[tuple[str, str], bool] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def subject(self) -> str:
@@ -90,7 +91,14 @@ class Call(Generic[B, Q]):
 
     def sees(self, node: Node | None) -> bool:
         """Whether who asks may read of ``node``; one that is no more is the site's to see."""
-        return covers(self.who, AccessRole.VIEWER, place_of_node(node))
+        where = (node.rack, node.role) if node else ("", "")
+        if where not in self._sights:
+            self._sights[where] = covers(self.who, AccessRole.VIEWER, place_of_node(node))
+        return self._sights[where]
+
+    def sees_all(self) -> bool:
+        """Whether who asks may read of every node."""
+        return self.sees(None)
 
     def sees_pin(self, state: DesiredState, scope: Scope) -> bool:
         """Whether who asks may read of a pin on ``scope``: all but those of nodes not its own."""

@@ -23,6 +23,7 @@ __all__ = [
     "NodeList",
     "NodeOut",
     "NodePatch",
+    "NodeQuery",
     "PinBody",
     "PinList",
     "PinOut",
@@ -122,6 +123,12 @@ class Stated(Answer):
     def revision_number(self) -> int | None:
         """Its revision."""
         return self.revision
+
+
+class NodeQuery(PageQuery):
+    """Which nodes: those whose names begin with ``prefix``."""
+
+    prefix: str = Field(default="", max_length=63)
 
 
 class NodeList(Stated, Page):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,11 +20,19 @@ from bootserve.core.rollout import Step, abort, advance, halt, pause, resume, re
 from bootserve.core.rollout_plan import RolloutPlan, plan_rollout
 from bootserve.core.transactions import Change
 from bootserve.core.vigil import Vigil
-from bootserve.errors import BootserveError, Conflict, NotFound, StorageFull, Unavailable
+from bootserve.errors import BootserveError, Conflict, StorageFull, Unavailable
 from bootserve.model.desired import Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.reboot import Rebooter
-from bootserve.model.rollout import FINAL, Policy, Rollout, RolloutEvent, RolloutState, Sighting
+from bootserve.model.rollout import (
+    FINAL,
+    CountedRollout,
+    Policy,
+    Rollout,
+    RolloutEvent,
+    RolloutState,
+    Sighting,
+)
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -346,20 +354,17 @@ class RolloutDesk:
             return self._known[number]
         return await self._database.run(self._store.load, number)
 
-    async def list(self, limit: int, before: int | None) -> Sequence[Rollout]:
+    async def list(self, limit: int, before: int | None) -> Sequence[CountedRollout]:
         """Return rollouts, the newest first, with numbers below ``before``."""
         return await self._database.run(self._store.list, limit=limit, before=before)
+
+    async def with_nodes(self, numbers: Iterable[int], nodes: Sequence[str]) -> Set[int]:
+        """Return those of the rollouts ``numbers`` that one of ``nodes`` is or was in."""
+        return await self._database.run(self._store.with_nodes, numbers, nodes)
 
     async def events(self, number: int, limit: int) -> Sequence[RolloutEvent]:
         """Return the end of a rollout's story."""
         return await self._database.run(self._store.events, number, limit=limit)
-
-    async def newest(self) -> int:
-        """Return the number of the newest rollout; raises NotFound when there never was one."""
-        found = await self.list(1, None)
-        if not found:
-            raise NotFound("there was no rollout yet", hint="See 'bootserve rollout start --help'.")
-        return found[0].number
 
 
 def _also(before: Rollout, step: Step, by: str, made: Committed) -> AlsoWrite:
