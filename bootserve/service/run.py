@@ -155,6 +155,7 @@ async def _start(
     stack: AsyncExitStack,
 ) -> None:
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
+    stack.enter_context(parts.sender)
     parts.saver.publish(parts.current.snapshot)
     if not parts.filler.away:
         known = await _recall(parts, kept)
@@ -246,6 +247,7 @@ async def _start_admin(
         generations=kept.generations,
         boots=kept.boots,
         artifacts=kept.artifacts,
+        sender=parts.sender,
         http_base=parts.segments[0].http_base,
         guards=parts.guards,
         once_history=kept.once_history,
@@ -278,7 +280,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
     recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
     report_desk, heartbeat_desk = _report_desks(parts, recall)
     shared = [
-        *files.routes(kept.artifacts, parts.nbps, parts.shelf.find, parts.recorder),
+        *files.routes(parts.sender, kept.artifacts, parts.nbps, parts.shelf.find, parts.recorder),
         *reports.routes(report_desk),
         *heartbeats.routes(heartbeat_desk),
     ]

@@ -23,6 +23,7 @@ from bootserve.servers.admin.accessbook import AccessBook
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import LogScripts, Recorder
+from bootserve.servers.boot.sending import Sender
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -138,6 +139,7 @@ class Parts:
     access: AccessBook
     words: NodeWords
     audit: AuditKeeper
+    sender: Sender = field(default_factory=Sender)
     rollouts: RolloutDesk = field(init=False)
 
 

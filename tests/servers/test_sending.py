@@ -7,12 +7,12 @@ import contextlib
 import hashlib
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bootserve.servers.boot.sending import FIRST, GENTLE_BYTES, MOST_BYTES, send_range
+from bootserve.servers.boot.sending import Sender
 
 SECONDS = 60
 SIZE = 20_000_000
@@ -62,14 +62,23 @@ async def served(
             await writer.wait_closed()
 
 
-def sending(path: Path, start: int = 0, stop: int = SIZE, head: bytes = b"") -> Sent:
-    async def sent(writer: asyncio.StreamWriter) -> None:
-        if head:
-            writer.write(head)
-        with path.open("rb") as file:
-            await send_range(writer.transport, file, start, stop)
+Sending = Callable[..., Sent]
 
-    return sent
+
+@pytest.fixture
+def sending() -> Iterator[Sending]:
+    with Sender() as sender:
+
+        def sending(path: Path, start: int = 0, stop: int = SIZE, head: bytes = b"") -> Sent:
+            async def sent(writer: asyncio.StreamWriter) -> None:
+                if head:
+                    writer.write(head)
+                with path.open("rb") as file:
+                    await sender.send(writer.transport, file, start, stop)
+
+            return sent
+
+        yield sending
 
 
 def open_files() -> list[str]:
@@ -81,7 +90,7 @@ def open_files() -> list[str]:
     [(0, 1), (5, 65541), (0, 65537), (7, 8 << 20), (0, SIZE), (SIZE - 1, SIZE)],
 )
 async def test_every_byte_arrives_behind_what_was_written_before(
-    file: Path, start: int, stop: int
+    sending: Sending, file: Path, start: int, stop: int
 ) -> None:
     head = b"h" * 3_000_000  # more than a socket takes at once
     async with served(sending(file, start, stop, head)) as (reader, _, _):
@@ -90,24 +99,9 @@ async def test_every_byte_arrives_behind_what_was_written_before(
     assert hashlib.sha256(got).digest() == hashlib.sha256(expected).digest()
 
 
-async def test_each_call_sends_no_more_than_it_may(file: Path) -> None:
-    asked: list[int] = []
-
-    def most() -> int:
-        asked.append(MOST_BYTES if len(asked) < 3 else GENTLE_BYTES)
-        return asked[-1]
-
-    async def sent(writer: asyncio.StreamWriter) -> None:
-        with file.open("rb") as opened:
-            await send_range(writer.transport, opened, 0, SIZE, most)
-
-    async with served(sent) as (reader, _, _):
-        assert await reader.read(-1) == BYTES
-    assert sum(asked) >= SIZE - FIRST
-    assert len(asked) > (SIZE - 3 * MOST_BYTES) // GENTLE_BYTES
-
-
-async def test_a_file_that_is_only_on_the_disk_is_read_and_sent(file: Path) -> None:
+async def test_a_file_that_is_only_on_the_disk_is_read_and_sent(
+    sending: Sending, file: Path
+) -> None:
     fd = os.open(file, os.O_RDONLY)
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -116,7 +110,7 @@ async def test_a_file_that_is_only_on_the_disk_is_read_and_sent(file: Path) -> N
         assert await reader.read(-1) == BYTES
 
 
-async def test_a_slow_client_gets_all_of_it(file: Path) -> None:
+async def test_a_slow_client_gets_all_of_it(sending: Sending, file: Path) -> None:
     got = bytearray()
     async with served(sending(file)) as (reader, _, _):
         while chunk := await reader.read(1 << 20):
@@ -126,7 +120,9 @@ async def test_a_slow_client_gets_all_of_it(file: Path) -> None:
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-async def test_who_goes_away_leaves_no_file_open(file: Path, cancelled: bool) -> None:
+async def test_who_goes_away_leaves_no_file_open(
+    sending: Sending, file: Path, cancelled: bool
+) -> None:
     await asyncio.to_thread(len, b"")
     before = open_files()
     async with served(sending(file)) as (reader, writer, task):
@@ -145,7 +141,7 @@ async def test_who_goes_away_leaves_no_file_open(file: Path, cancelled: bool) ->
     assert open_files() == before
 
 
-async def test_many_at_once(file: Path) -> None:
+async def test_many_at_once(sending: Sending, file: Path) -> None:
     expected = hashlib.sha256(BYTES).digest()
 
     async def fetch() -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import shutil
 import signal
 import ssl
@@ -55,6 +57,14 @@ def test_the_command_line_speaks_tls(
     stranger = run_program(*words, within=within, **env)
     assert (stranger.code, "is not trusted" in stranger.err) == (3, True)
     assert "--ca-file" in stranger.err
+
+
+def test_an_artifact_comes_whole(server: BootServer, files: tuple[Path, Path], token: str) -> None:
+    root = random.Random(1).randbytes(9_000_000)
+    Admin(server.state_dir).publish("web", "1", root)
+    options = ("--cacert", str(files[0]), "-H", f"Authorization: Bearer {token}")
+    path = f"/api/v1/artifacts/{hashlib.sha256(root).hexdigest()}"
+    assert curl(server.namespace, path, *options, base=URL).body == root
 
 
 def test_only_tls_12_and_later_and_only_its_names(

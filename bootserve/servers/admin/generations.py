@@ -153,6 +153,7 @@ class _Generations:
         if path is None:
             raise NotFound(f"there is no artifact {digest}")
         response, _ = await send_file(
+            self._plane.sender,
             call.raw,
             path,
             etag=digest,

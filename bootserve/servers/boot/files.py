@@ -13,7 +13,7 @@ from aiohttp import web
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.boot import Phase
 from bootserve.servers.boot.recorder import Recorder
-from bootserve.servers.boot.sending import GENTLE_BYTES, MOST_BYTES, gently, send_range
+from bootserve.servers.boot.sending import Sender
 from bootserve.store.artifacts import ArtifactStore
 
 __all__ = ["routes", "send_file"]
@@ -22,17 +22,16 @@ YEAR = 365 * 24 * 3600
 
 
 async def send_file(
+    sender: Sender,
     request: web.Request,
     path: Path,
     *,
     etag: str,
     content_type: str,
     cache: str,
-    most: Callable[[], int] = gently,
 ) -> tuple[web.StreamResponse, bool]:
     """Answer GET or HEAD with the file at ``path`` (RFC 9110: Range, If-Range, If-None-Match).
 
-    ``most`` says how many bytes the next call may send, so that more urgent work goes first.
     Returns the response and whether the last byte of the file was sent. Raises NotFound when the
     file is gone.
     """
@@ -60,7 +59,7 @@ async def send_file(
             return response, False
         if request.transport is None:
             raise ConnectionResetError("the client went away")
-        await send_range(request.transport, file, start, stop, most)
+        await sender.send(request.transport, file, start, stop)
         await response.write_eof()
     return response, stop == size
 
@@ -77,6 +76,7 @@ def _wanted_range(request: web.Request, etag: str, size: int) -> tuple[int, int,
 
 
 def routes(
+    sender: Sender,
     store: ArtifactStore,
     nbps: Mapping[str, Path],
     find_nbp: Callable[[str, str], Path],
@@ -96,12 +96,12 @@ def routes(
             raise NotFound(f"there is no artifact {digest}")
         began = time.monotonic()
         response, to_the_end = await send_file(
+            sender,
             request,
             path,
             etag=digest,
             content_type="application/octet-stream",
             cache=f"public, max-age={YEAR}, immutable",
-            most=lambda: GENTLE_BYTES if recorder.busy else MOST_BYTES,
         )
         if to_the_end and request.query.get("preview") != "1":  # a probe boots nothing
             recorder.fetched(request.remote or "", digest, time.monotonic() - began)
@@ -111,13 +111,13 @@ def routes(
         path = nbps.get(request.match_info["name"])
         if path is None:
             raise NotFound("there is no NBP of that name")
-        return await _send_nbp(request, path, _version(path), "no-cache", recorder)
+        return await _send_nbp(sender, request, path, _version(path), "no-cache", recorder)
 
     async def added_nbp(request: web.Request) -> web.StreamResponse:
         digest = request.match_info["hex"]
         path = find_nbp(digest, request.match_info["name"])
         cache = f"public, max-age={YEAR}, immutable"
-        return await _send_nbp(request, path, digest, cache, recorder)
+        return await _send_nbp(sender, request, path, digest, cache, recorder)
 
     return [
         web.get("/artifacts/sha256/{hex}", artifact),
@@ -136,12 +136,12 @@ def _version(path: Path) -> str:
 
 
 async def _send_nbp(
-    request: web.Request, path: Path, etag: str, cache: str, recorder: Recorder
+    sender: Sender, request: web.Request, path: Path, etag: str, cache: str, recorder: Recorder
 ) -> web.StreamResponse:
     began = time.monotonic()
     # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
     response, to_the_end = await send_file(
-        request, path, etag=etag, content_type="application/efi", cache=cache
+        sender, request, path, etag=etag, content_type="application/efi", cache=cache
     )
     if to_the_end:
         seconds = time.monotonic() - began

@@ -40,7 +40,6 @@ LogScripts = Callable[[Sequence[Boot]], None]
 SeenPhase = Callable[[str, str, Phase, str], None]
 """Is told, by node and boot, what was seen or said of a boot after its script."""
 
-BUSY_SECONDS = 1.0
 _SCRIPT = frozenset({Phase.SCRIPT})
 
 _Minted = tuple[Boot, Generation, Callable[[str], None], str]
@@ -84,12 +83,6 @@ class Recorder:
         self.counts: Counter[Phase] = Counter()
         self.seen: SeenPhase = _unseen
         self._minted: list[_Minted] = []
-        self._settled = -BUSY_SECONDS
-
-    @property
-    def busy(self) -> bool:
-        """Whether a script was served within the last second."""
-        return time.monotonic() - self._settled < BUSY_SECONDS
 
     def minted(self, boot: Boot, generation: Generation) -> None:
         """Record a new boot and the phases that led to it; on return it survives SIGKILL."""
@@ -113,7 +106,6 @@ class Recorder:
         if not self._minted:
             return
         minted, self._minted = self._minted, []
-        self._settled = time.monotonic()
         records: list[JournalRecord | Boot] = []
         for boot, generation, _, _ in minted:
             records.append(boot)
