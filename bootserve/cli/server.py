@@ -209,9 +209,12 @@ def _scrubbed(out: Output, found: ScrubOut) -> None:
 
 
 def reload(session: Session) -> None:
-    """Read the iPXE templates and the quirks file again.
+    """Read the iPXE templates, the quirks file and the admin API's TLS certificate again.
 
-    A template that does not render or a quirk that is malformed is refused, and nothing changes.
+    When a template does not render, a quirk is malformed or the certificate cannot be used, that is
+    said and nothing changes.
     """
     reply = session.call("POST", "/reload", StatusOut)
-    session.show(reply, lambda out, _: out.line("Templates and quirks are read again."))
+    session.show(
+        reply, lambda out, _: out.line("Templates, quirks and certificate are read again.")
+    )

@@ -23,6 +23,7 @@ __all__ = [
     "place_of_node",
     "place_of_scope",
     "require",
+    "scopes_of",
 ]
 
 Place = frozenset[Scope]
@@ -61,6 +62,12 @@ def has_role(subject: Subject, role: AccessRole) -> bool:
 def covers(subject: Subject, role: AccessRole, place: Place) -> bool:
     """Whether ``subject`` has ``role`` or a higher one in ``place``."""
     return any(one.role.includes(role) and one.scope in place for one in subject.bindings)
+
+
+def scopes_of(subject: Subject, role: AccessRole) -> frozenset[Scope] | None:
+    """Return the racks and roles where ``subject`` has ``role`` or a higher one; None: anywhere."""
+    found = frozenset(one.scope for one in subject.bindings if one.role.includes(role))
+    return None if _SITE in found else found
 
 
 def require(subject: Subject, role: AccessRole, place: Place) -> None:

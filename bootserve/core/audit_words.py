@@ -49,7 +49,7 @@ def _words(kind: str, detail: Mapping[str, Any]) -> str:
             how = f" by {detail['method']}" if detail["what"] == "asked for" else ""
             return f"{detail['reboot']} {detail['what']}{how}"
         case AuditKind.RELOAD:
-            return "templates and quirks read again"
+            return "templates, quirks and certificate read again"
         case AuditKind.SERVER:
             return f"bootserve {detail['version']} {detail['what']}s"
         case AuditKind.CHECKPOINT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select
 from bootserve.errors import NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
+from bootserve.model.desired import Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.names import Mac
 from bootserve.model.shape import SHAPES, LearnedShape
@@ -19,6 +20,7 @@ from bootserve.store.audit import append_changes
 from bootserve.store.boots_apply import applied_sequence, apply_records
 from bootserve.store.database import Database
 from bootserve.store.records import GapRecord, JournalRecord, ReportRecord
+from bootserve.store.within import is_within
 
 __all__ = ["BootHistory", "BootStore", "DiscoveredMachine"]
 
@@ -83,16 +85,23 @@ class BootStore:
             _evict_discovered(connection, self._max_discovered)
 
     def boots(
-        self, node: str | None = None, *, limit: int = 50, before: str | None = None
+        self,
+        node: str | None = None,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        within: Collection[Scope] | None = None,
     ) -> Sequence[BootHistory]:
         """Return at most ``limit`` boots, of ``node`` or all, the newest first.
 
-        ``before`` is the id of a boot: only older ones than it. Raises NotFound when there is no
-        such boot.
+        ``before`` is the id of a boot: only older ones than it. ``within`` are racks and roles:
+        only boots of nodes that lie there now. Raises NotFound when there is no such boot.
         """
         query = select(_B).order_by(_B.c.minted_at.desc(), _B.c.id.desc()).limit(limit)
         if node is not None:
             query = query.where(_B.c.node == node)
+        if within is not None:
+            query = query.where(is_within(_B.c.node, within))
         with self._database.read() as connection:
             if before is not None:
                 edge = _row(connection, before)

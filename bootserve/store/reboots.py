@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Row, Select, delete, insert, select, tuple_, 
 
 from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
+from bootserve.model.desired import Scope
 from bootserve.model.hooks import HookOutcome, HookRun, HookWhen
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.reboot_record import Reboot, RebootPhase, RebootShown
 from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.reboot_tables import reboot, reboot_hook
+from bootserve.store.within import is_within
 
 __all__ = ["RebootStore"]
 
@@ -108,17 +110,21 @@ class RebootStore:
         rollout: int | None = None,
         limit: int = 50,
         before: tuple[Any, ...] | None = None,
+        within: Collection[Scope] | None = None,
     ) -> Sequence[RebootShown]:
         """Return at most ``limit`` reboots, of ``node`` or ``rollout`` alone, the newest first.
 
         ``before`` is when one was asked for and its id: only those before it. Raises InvalidInput
-        when it is something else.
+        when it is something else. ``within`` are racks and roles: only reboots of nodes that lie
+        there now.
         """
         query = select(_R).order_by(_R.c.asked_at.desc(), _R.c.id.desc()).limit(limit)
         if before is not None:
             if [type(one) for one in before] != [float, str]:
                 raise InvalidInput("query.cursor: not a cursor of this list")
             query = query.where(tuple_(_R.c.asked_at, _R.c.id) < tuple_(*before))
+        if within is not None:
+            query = query.where(is_within(_R.c.node, within))
         if node is not None:
             query = query.where(_R.c.node == node)
         if rollout is not None:

@@ -136,7 +136,7 @@ def test_explain_nodes_that_do_not_boot(cli: Cli) -> None:
 def test_scrub_and_reload(cli: Cli) -> None:
     assert cli("scrub").out == "6 artifacts read, 0 quarantined.\n"
     assert cli.json("scrub") == {"checked": 6, "quarantined": []}
-    assert cli("reload").out == "Templates and quirks are read again.\n"
+    assert cli("reload").out == "Templates, quirks and certificate are read again.\n"
     assert cli.json("reload")["ready"] is True
 
 

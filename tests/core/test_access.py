@@ -16,6 +16,7 @@ from bootserve.core.access import (
     place_of_node,
     place_of_scope,
     require,
+    scopes_of,
 )
 from bootserve.core.transactions import Change, add_node, pin, remove_node, set_node, set_rack
 from bootserve.errors import BootserveError, InvalidInput, Refused
@@ -98,6 +99,15 @@ def test_a_rack_is_not_its_roles_nor_the_site() -> None:
     assert covers(me, ADMIN, place_of_scope(STATE, Scope.parse("rack/r1")))
     for other in ("site", "rack/r2", "role/web"):
         assert not covers(me, VIEWER, place_of_scope(STATE, Scope.parse(other)))
+
+
+def test_where_a_subject_may_is_its_scopes_or_everywhere() -> None:
+    me = subject("viewer@rack/r1", "operator@role/web", "admin@rack/r2")
+    assert scopes_of(me, OPERATOR) == frozenset({Scope.parse("role/web"), Scope.parse("rack/r2")})
+    assert scopes_of(subject("viewer@rack/r1", "operator@site"), VIEWER) is None
+    of_r1 = scopes_of(subject("viewer@site", "operator@rack/r1"), OPERATOR)
+    assert of_r1 == frozenset({Scope.parse("rack/r1")})
+    assert scopes_of(subject(), VIEWER) == frozenset()
 
 
 def test_a_refusal_says_what_is_there_and_what_is_needed() -> None:

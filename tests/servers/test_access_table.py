@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
+from bootserve.servers.admin.paging import read_cursor
 from tests.support.api import Admin
 from tests.support.curl import curl
 
@@ -303,6 +305,27 @@ def test_lists_show_what_is_in_scope(admin: Admin, tokens: dict[str, str]) -> No
 
     assert names("viewer-site") == ["n1", "n2"]
     assert names("viewer-r1") == names("admin-r1") == names("operator-web") == ["n1"]
+
+
+def test_no_cursor_names_what_is_not_shown(
+    admin: Admin, tokens: dict[str, str], client: Namespace
+) -> None:
+    client.ip("link", "set", "eth1", "address", "52:54:00:00:00:02")
+    admin.call("PUT", "/pins", scope="node/n2", generation=admin.publish("db", "1"))
+    assert b"kernel" in curl(client, "/boot/52:54:00:00:00:02.ipxe").body
+    for name in ("n1", "n2"):
+        admin.call("POST", f"/nodes/{name}/reboot", by="none", hooks=False)
+
+    def ask(subject: str, path: str) -> Any:
+        headers = {"Authorization": f"Bearer {tokens[subject]}"}
+        return json.loads(admin.raw("GET", f"/api/v1{path}?limit=1", None, **headers)[1])
+
+    (boot,), (reboot,) = (ask("viewer-site", path)[path[1:]] for path in ("/boots", "/reboots"))
+    assert (boot["node"], reboot["node"]) == ("n2", "n2")
+    assert ask("viewer-r1", "/boots") == {"next": "", "boots": []}
+    seen = ask("viewer-r1", "/reboots")
+    assert [one["node"] for one in seen["reboots"]] == ["n1"]
+    assert read_cursor(seen["next"], tuple)[1] == seen["reboots"][0]["id"]
 
 
 def test_a_token_of_nothing_says_so(admin: Admin, tokens: dict[str, str]) -> None:

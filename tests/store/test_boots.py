@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from bootserve.errors import NotFound
 from bootserve.model.boot import Boot, Phase, PhaseSeen
+from bootserve.model.desired import Scope
 from bootserve.model.generation import GenerationRef
 from bootserve.model.shape import LearnedShape
 from bootserve.store import tables
@@ -50,6 +52,21 @@ def put(store: BootStore, *records: JournalRecord) -> None:
 
 def ids(found: Sequence[BootHistory]) -> list[str]:
     return [history.boot.id for history in found]
+
+
+def test_boots_of_racks_and_roles_are_of_the_nodes_that_lie_there_now(
+    store: BootStore, fleet: Database
+) -> None:
+    put(store, *(boot(number, name) for number, name in enumerate(["a", "b", "c", "gone", "a"])))
+
+    def within(*scopes: str, **fields: Any) -> list[str]:
+        return ids(store.boots(within=[Scope.parse(one) for one in scopes], **fields))
+
+    assert within("rack/r1") == ["b4", "b0"]
+    assert within("rack/r1", limit=1) == ["b4"]
+    assert within("rack/r1", before="b4") == ["b0"]
+    assert within("rack/r2", "role/web") == ["b4", "b2", "b1", "b0"]
+    assert within("rack/r1", node="b") == within("rack/r3") == within() == []
 
 
 def test_a_boot_with_its_phases(store: BootStore) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bootserve.errors import NotFound
+from bootserve.model.desired import Scope
 from bootserve.model.hooks import HookOutcome, HookRun, HookWhen
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.reboot_record import Reboot, RebootPhase
@@ -66,6 +68,23 @@ def test_lists_are_of_a_node_or_a_rollout_the_newest_first(store: RebootStore) -
     assert [one.reboot.id for one in store.unfinished()] == ["0"]
     with pytest.raises(NotFound, match="no reboot x"):
         store.get("x")
+
+
+def test_lists_of_racks_and_roles_are_of_the_nodes_that_lie_there_now(
+    store: RebootStore, fleet: Database
+) -> None:
+    for number, name in enumerate(["a", "b", "c", "gone", "a"]):
+        store.begin(replace(REBOOT, id=str(number), node=name, asked_at=number))
+
+    def ids(*scopes: str, **fields: Any) -> list[str]:
+        within = [Scope.parse(one) for one in scopes]
+        return [one.reboot.id for one in store.list(within=within, **fields)]
+
+    assert ids("rack/r1") == ["4", "0"]
+    assert ids("rack/r1", limit=1) == ["4"]
+    assert ids("rack/r1", before=(4.0, "4")) == ["0"]
+    assert ids("rack/r2", "role/web") == ["4", "2", "1", "0"]
+    assert ids("rack/r1", node="b") == ids("rack/r3") == ids() == []
 
 
 def test_attempts_by_hand_are_counted_and_old_reboots_go(store: RebootStore) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bootserve.core.access import Place, place_of_node
+from bootserve.core.access import Place, place_of_node, scopes_of
 from bootserve.model.boot import Phase
 from bootserve.model.desired import DesiredState
 from bootserve.servers.admin.needs import VIEWER, places
@@ -54,12 +54,14 @@ def routes(plane: AdminPlane) -> list[Route]:
         query = call.query
         before = older(query, str, query.before)
         found = await plane.database.run(
-            plane.boots.boots, node=query.node or None, limit=query.limit, before=before
+            plane.boots.boots,
+            node=query.node or None,
+            limit=query.limit,
+            before=before,
+            within=scopes_of(call.who, VIEWER),
         )
         more = next_of(found, lambda seen: seen.boot.id, query)
-        nodes = plane.current.snapshot.state.nodes
-        shown = [seen for seen in found if call.sees(nodes.get(seen.boot.node))]
-        return BootList(next=more, boots=[boot_out(seen) for seen in shown])
+        return BootList(next=more, boots=[boot_out(seen) for seen in found])
 
     return [
         Route(

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from bootserve.core.access import SITE_PLACE, Place, covers, place_of_node
+from bootserve.core.access import SITE_PLACE, Place, covers, place_of_node, scopes_of
 from bootserve.core.hooks import outline_of, without_userinfo
 from bootserve.core.reboots import trial_of
 from bootserve.errors import NotFound
@@ -73,12 +73,12 @@ class _Reboots:
             rollout=query.rollout,
             limit=query.limit,
             before=older(query, tuple),
+            within=scopes_of(call.who, VIEWER),
         )
         more = next_of(found, lambda one: (one.reboot.asked_at, one.reboot.id), query)
-        seen = [one for one in found if call.sees(nodes.get(one.reboot.node))]
-        if not seen and query.node is not None and query.node not in nodes:
+        if not found and query.node is not None and query.node not in nodes:
             raise NotFound(f"there is no node {query.node}", hint="See 'bootserve node list'.")
-        return RebootList(next=more, reboots=[_out(one) for one in seen])
+        return RebootList(next=more, reboots=[_out(one) for one in found])
 
     async def show(self, call: Call[Request, NoQuery]) -> RebootOut:
         name = call.path["id"]

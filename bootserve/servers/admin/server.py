@@ -64,7 +64,7 @@ def _own_routes(plane: AdminPlane) -> list[Route]:
         Route(
             "POST",
             "/reload",
-            "Read templates and quirks again",
+            "Read templates, quirks and certificate again",
             reload,
             StatusOut,
             needs=site(ADMIN),
