@@ -6,7 +6,8 @@ drain     cordons the node, evicts its pods as "kubectl drain --ignore-daemonset
           forbids an eviction is waited for. Pods that no controller would start again elsewhere are
           not evicted: it fails and names them, unless --force is given.
 uncordon  waits until the node is ready and lets pods be scheduled on it again, if it was this
-          program that had stopped that: a node that somebody else cordoned stays so.
+          program that had stopped that for the same reboot: a node that somebody else cordoned, or
+          that another reboot has been drained for since, stays so.
 
 Both may be run again at any time. With BOOTSERVE_TEST=1 they look and change nothing.
 
@@ -199,8 +200,9 @@ def drain(cluster: Cluster, name: str, options: argparse.Namespace, test: bool) 
         print(f"test: {name} would be cordoned and {len(pods)} pods evicted")
         return
     cordoned = node.get("spec", {}).get("unschedulable", False)
-    if not cordoned:
-        cluster.change(name, True, os.environ.get("BOOTSERVE_REBOOT", "") or "by-hand")
+    mark = os.environ.get("BOOTSERVE_REBOOT", "") or "by-hand"
+    if not cordoned or _mark(node) not in ("", mark):  # of two reboots, the last one ends it
+        cluster.change(name, True, mark)
     print(f"{name} is cordoned" + (" already" if cordoned else ""))
     _empty(cluster, name, deadline, options)
 
@@ -228,9 +230,12 @@ def uncordon(cluster: Cluster, name: str, options: argparse.Namespace, test: boo
     """Let pods be scheduled on the node again, once it is ready."""
     deadline = time.monotonic() + options.timeout
     node = cluster.node(name)
-    ours = OURS in node["metadata"].get("annotations", {})
-    if test or not ours:
-        print(f"{name} was not cordoned by bootserve" if not ours else f"test: {name} is cordoned")
+    mark, reboot = _mark(node), os.environ.get("BOOTSERVE_REBOOT", "")
+    if not mark:
+        print(f"{name} was not cordoned by bootserve")
+        return
+    if test or mark != (reboot or mark):
+        print(f"test: {name} is cordoned" if test else f"{name} is cordoned for {mark} meanwhile")
         return
     while not _ready(node):
         if time.monotonic() >= deadline:
@@ -239,6 +244,11 @@ def uncordon(cluster: Cluster, name: str, options: argparse.Namespace, test: boo
         node = cluster.node(name)
     cluster.change(name, None, None)
     print(f"{name} is uncordoned")
+
+
+def _mark(node: dict[str, Any]) -> str:
+    """Return the reboot that bootserve cordoned the node for, or nothing."""
+    return str(node["metadata"].get("annotations", {}).get(OURS, ""))
 
 
 def _ready(node: dict[str, Any]) -> bool:

@@ -179,6 +179,19 @@ async def test_what_somebody_else_cordoned_stays_so(world: World) -> None:
     assert world.cluster.node["spec"]["unschedulable"] is True
 
 
+async def test_a_node_that_another_reboot_was_drained_for_stays_cordoned(world: World) -> None:
+    """Of two reboots at once the last drain counts; a drain that failed is ended by the next."""
+    world.cluster.node["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
+    await world("drain")
+    marks = world.cluster.node["metadata"]["annotations"]
+    assert marks == {"bootserve/cordoned-for": "reboot-n1-4"}
+    marks["bootserve/cordoned-for"] = "rollout-3-n1-1"
+    assert await world("uncordon") == "n1 is cordoned for rollout-3-n1-1 meanwhile\n"
+    assert world.cluster.node["spec"]["unschedulable"] is True
+    await world("drain")
+    assert await world("uncordon") == "n1 is uncordoned\n"
+
+
 async def test_a_node_that_is_not_ready_stays_cordoned(world: World) -> None:
     await world("drain")
     said = await world("uncordon", "--timeout", "0.2", code=1)

@@ -282,6 +282,32 @@ def test_a_second_rollout_of_the_same_nodes_is_refused_with_the_number_of_the_fi
     admin.call("DELETE", "/pins?scope=node/n00")
 
 
+def test_a_node_that_a_rollout_is_rebooting_is_not_rebooted_by_hand(
+    admin: Admin, fleet: Fleet
+) -> None:
+    number = begin(admin, "web@8", stages="100%", max_unavailable="1")
+
+    def under_way(state: str) -> list[SimNode]:
+        found = shown(admin, number)["unsettled"]
+        return [fleet.nodes[one["node"]] for one in found if one["state"] == state]
+
+    (node,) = until(lambda: under_way("rebooting"))
+    path = f"/nodes/{node.name}/reboot"
+    with pytest.raises(Problem, match=rf"409.*rollout {number} is rebooting node {node.name}"):
+        admin.call("POST", path, by="none")
+    admin.call("POST", f"/rollouts/{number}/abort")
+
+    def told() -> bool:
+        beats(fleet, node)
+        return bool(under_way("booting"))
+
+    until(told)
+    starts(fleet, node)
+    until(lambda: over(admin, number))
+    assert admin.call("POST", path, by="none")["by"] == "root"
+    admin.call("DELETE", path)
+
+
 def test_what_an_admin_pins_meanwhile_is_the_admins(admin: Admin, fleet: Fleet) -> None:
     number = begin(admin, "web@8", scope="rack/r1", stages="2, 100%")
     until(lambda: shown(admin, number)["stage"] == 1)

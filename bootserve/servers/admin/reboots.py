@@ -55,6 +55,7 @@ class _Reboots:
     async def start(self, call: Call[RebootBody, NoQuery]) -> RebootOut:
         plan = find_plan(self._plane.current.snapshot, call.path["name"])
         body = call.body
+        self._plane.rollouts.check_free(plan.node.name)
         started = await self._reboots.desk.start(plan, body.by, call.subject, hooks=body.hooks)
         return _out(RebootShown(started))
 

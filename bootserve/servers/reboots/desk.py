@@ -9,7 +9,7 @@ from typing import Any
 
 from bootserve.core.resolve import Action
 from bootserve.core.snapshot import NodePlan
-from bootserve.errors import Conflict, NotFound
+from bootserve.errors import Conflict, NotFound, Unavailable
 from bootserve.model.boot import Phase
 from bootserve.model.reboot import RebootMethod
 from bootserve.model.reboot_record import Reboot, RebootPhase
@@ -31,6 +31,7 @@ class RebootDesk:
         self._reboots: dict[str, Reboot] = {}
         self._starting: set[str] = set()
         self._cancelled_by: dict[str, str] = {}
+        self._resumed = asyncio.Event()
         self._stopping = False
 
     async def resume(self) -> None:
@@ -39,6 +40,7 @@ class RebootDesk:
             reboot = (await self._steps.ledger.begin(shown.reboot)).reboot
             self._log.info("reboot goes on", node=reboot.node, id=reboot.id, phase=reboot.phase)
             self._launch(reboot)
+        self._resumed.set()
 
     async def stop(self) -> None:
         """Leave off; what is under way goes on after the next start."""
@@ -55,9 +57,14 @@ class RebootDesk:
         """Begin to reboot the node of ``plan`` and return the reboot.
 
         ``method`` None is by its BMC if it has one, and else by its agent. Raises Conflict when it
-        is being rebooted, Unavailable when the database is away.
+        is being rebooted, Unavailable when the database is away, or was until now.
         """
         name = plan.node.name
+        if not self._resumed.is_set():
+            raise Unavailable(
+                "what was being rebooted when the server stopped is not taken up yet",
+                hint="Try again soon.",
+            )
         if name in self._work or name in self._starting:
             raise Conflict(
                 f"node {name} is being rebooted already",
@@ -82,22 +89,27 @@ class RebootDesk:
         task = self._work.get(node)
         if task is None:
             raise NotFound(f"no reboot of {node} is under way")
-        self._cancelled_by[node] = by
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        if node not in self._cancelled_by:  # once: what puts it on record is not to be cancelled
+            self._cancelled_by[node] = by
+            task.cancel()
+        await asyncio.wait([task])
         return self._reboots[node]
 
     async def idle(self, node: str) -> None:
         """Wait until no reboot of ``node`` by hand is under way."""
-        while (task := self._work.get(node)) is not None:
-            await asyncio.wait([task])
+        await self._resumed.wait()
+        while node in self._work or node in self._starting:
+            await asyncio.wait([self._work.get(node) or asyncio.create_task(asyncio.sleep(0.1))])
 
     def _launch(self, reboot: Reboot) -> None:
         self._reboots[reboot.node] = reboot
         task = asyncio.get_running_loop().create_task(self._whole(reboot))
         self._work[reboot.node] = task
-        task.add_done_callback(lambda _: self._work.pop(reboot.node, None))
+        task.add_done_callback(lambda _: self._forget(reboot.node))
+
+    def _forget(self, node: str) -> None:
+        self._work.pop(node, None)
+        self._cancelled_by.pop(node, None)
 
     async def _whole(self, reboot: Reboot) -> None:
         try:
@@ -105,7 +117,7 @@ class RebootDesk:
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            by = self._cancelled_by.pop(reboot.node, "the server")
+            by = self._cancelled_by.get(reboot.node, "the server")
             reboot = await self._steps.drop(reboot, f"cancelled by {by}")
         except Exception as error:
             self._log.exception("reboot", node=reboot.node, id=reboot.id)

@@ -70,7 +70,7 @@ class Methods:
                 case RebootMethod.NONE:
                     return RebootOutcome(True, "somebody has to reboot it")
         except BootserveError as error:
-            return RebootOutcome(False, f"{error}. {error.hint}".rstrip(". ") + ".")
+            return RebootOutcome(False, _said(error))
 
     async def _by_agent(self, reboot: Reboot, node: Node) -> RebootOutcome:
         """Wait until its heartbeat was answered so, or it comes up from another boot meanwhile."""
@@ -84,11 +84,18 @@ class Methods:
         )
 
     async def _by_bmc(self, reboot: Reboot, node: Node) -> RebootOutcome:
-        """Ask gently, and force it when no new boot is seen in time."""
+        """Ask gently, and force it when no new boot is seen in time.
+
+        Once its BMC has taken the first, the node may be going down: that it could not be forced
+        does not mean that it was left alone.
+        """
         detail = await self._redfish.restart(node, force=False)
         if await self._new_boot(reboot, self._patience.graceful):
             return RebootOutcome(True, detail)
-        forced = await self._redfish.restart(node, force=True)
+        try:
+            forced = await self._redfish.restart(node, force=True)
+        except BootserveError as error:
+            forced = f"it could not be forced: {_said(error)}"
         return RebootOutcome(
             True, f"{detail}; nothing came of it in {self._patience.graceful:g} s, and {forced}"
         )
@@ -114,3 +121,7 @@ class Methods:
             if time.monotonic() >= deadline:
                 return False
             await asyncio.sleep(min(self._patience.poll, max(deadline - time.monotonic(), 0.01)))
+
+
+def _said(error: BootserveError) -> str:
+    return f"{error}. {error.hint}".rstrip(". ") + "."

@@ -23,10 +23,11 @@ from bootserve.core.vigil import Vigil
 from bootserve.errors import BootserveError, Conflict, StorageFull, Unavailable
 from bootserve.model.desired import Scope
 from bootserve.model.generation import GenerationRef
-from bootserve.model.reboot import Rebooter
+from bootserve.model.reboot import Rebooter, RebootMethod
 from bootserve.model.rollout import (
     FINAL,
     CountedRollout,
+    MemberState,
     Policy,
     Rollout,
     RolloutEvent,
@@ -52,6 +53,7 @@ Guarded = Callable[[Change], Change]
 """Makes a change that is refused where it goes beyond who asks for it."""
 
 ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
+REBOOTING = (MemberState.BEFORE, MemberState.REBOOTING, MemberState.AFTER)
 RETRY_SECONDS = 2.0
 SLICE = 500
 """So many nodes are looked at before nodes that ask for something are answered."""
@@ -261,6 +263,17 @@ class RolloutDesk:
                 raise Conflict(
                     f"rollout {other.number} of {other.generation} has {some}{more} already",
                     hint=f"Wait for it, or end it: bootserve rollout abort {other.number}.",
+                )
+
+    def check_free(self, node: str) -> None:
+        """Raise Conflict, with the number, while a rollout is rebooting ``node``."""
+        for rollout in self.open():
+            member = rollout.members.get(node)
+            asked = rollout.policy.method is not RebootMethod.NONE
+            if asked and member is not None and member.state in REBOOTING:
+                raise Conflict(
+                    f"rollout {rollout.number} is rebooting node {node}",
+                    hint=f"'bootserve rollout status {rollout.number}' shows how far it is.",
                 )
 
     async def start(

@@ -11,6 +11,8 @@ import pytest
 import structlog
 
 from bootserve.core.heartbeats import HeartbeatBook, Wishes
+from bootserve.core.snapshot import NodePlan
+from bootserve.errors import Conflict, Unavailable
 from bootserve.model.boot import Boot
 from bootserve.model.generation import GenerationRef
 from bootserve.model.hooks import Hook, HookWhen
@@ -63,6 +65,12 @@ class World:
         )
         return self.reboots
 
+    async def started(self) -> Reboots:
+        """Return a new server that has taken up what the last one left."""
+        reboots = self.again()
+        await reboots.run()
+        return reboots
+
     async def flush(self) -> None:
         pass
 
@@ -100,9 +108,8 @@ def task(method: RebootMethod = RebootMethod.NONE, attempt: int = 1) -> RebootTa
 
 
 async def test_a_rollouts_parts_are_done_once_over_a_restart(world: World) -> None:
-    rollouts = world.reboots.rollouts
-    assert (await rollouts.before(task())).done
-    assert (await world.again().rollouts.before(task())).done
+    assert (await (await world.started()).rollouts.before(task())).done
+    assert (await (await world.started()).rollouts.before(task())).done
     assert (await world.reboots.rollouts.reboot(task())).done
     assert (await world.again().rollouts.reboot(task())).done
     assert (await world.reboots.rollouts.after(task(), up=True)).done
@@ -112,12 +119,12 @@ async def test_a_rollouts_parts_are_done_once_over_a_restart(world: World) -> No
     assert shown.reboot.id == task().id
     assert (shown.reboot.by, shown.reboot.done) == ("rollout 3", True)
     assert shown.reboot.to_generation == "web@2"
-    assert (await world.reboots.rollouts.before(task(attempt=2))).done
+    assert (await (await world.started()).rollouts.before(task(attempt=2))).done
     assert world.called()[2:] == ["cordon 0 3"]
 
 
 async def test_a_node_that_did_not_come_up_stays_out_of_service(world: World) -> None:
-    rollouts = world.reboots.rollouts
+    rollouts = (await world.started()).rollouts
     await rollouts.before(task())
     await rollouts.reboot(task())
     done = await rollouts.after(task(), up=False)
@@ -127,7 +134,7 @@ async def test_a_node_that_did_not_come_up_stays_out_of_service(world: World) ->
 
 async def test_a_node_that_was_not_rebooted_is_put_back(world: World) -> None:
     (world.folder / "fail-cordon").touch()
-    rollouts = world.reboots.rollouts
+    rollouts = (await world.started()).rollouts
     before = await rollouts.before(task())
     assert before.detail == "hook cordon failed: exit code 1"
     assert (await rollouts.reboot(task())).detail == before.detail
@@ -167,12 +174,71 @@ async def test_what_nothing_comes_of_is_forced(
     world.reboots.redfish.close()
 
 
+async def test_a_node_that_took_the_first_order_and_could_not_be_forced_stays_out_of_service(
+    world: World, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    bmc = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
+    request.addfinalizer(bmc.stop)
+    world.labels, world.ca_file = {"bmc": bmc.url}, bmc.cert
+    reboots = await world.started()
+    redfish = task(RebootMethod.REDFISH)
+    await reboots.rollouts.before(redfish)
+    part = asyncio.create_task(reboots.rollouts.reboot(redfish))
+    while not bmc.resets():
+        assert not part.done()
+        await asyncio.sleep(0.01)
+    bmc.stop()
+    reboots.redfish._pause = 0.01
+    done = await part
+    assert done.done, done.detail
+    assert "it could not be forced: " in done.detail
+    assert world.store.get(redfish.id).reboot.told_at is not None
+    assert "did not come up" in (await reboots.rollouts.after(redfish, up=False)).detail
+    assert world.called() == ["cordon 0 3"]
+    reboots.redfish.close()
+
+
+def plan() -> NodePlan:
+    return snapshot(state(node("n1", role="compute")), generation("web@1")).plans["n1"]
+
+
+async def test_one_that_is_cancelled_twice_is_cancelled_once(world: World) -> None:
+    """The second comes while the first is being put on record."""
+    desk = (await world.started()).desk
+    reboot = await desk.start(plan(), RebootMethod.NONE, "ann", hooks=False)
+    await asyncio.sleep(0.05)
+    first = asyncio.create_task(desk.cancel("n1", "ann"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    found = await asyncio.gather(first, desk.cancel("n1", "bob"))
+    assert [one.failure for one in found] == ["cancelled by ann"] * 2
+    assert world.store.get(reboot.id).reboot.phase is RebootPhase.ENDED
+    assert not await desk._steps.ledger.unfinished()
+
+
+async def test_nothing_begins_before_what_was_under_way_is_taken_up(world: World) -> None:
+    reboots = await world.started()
+    first = await reboots.desk.start(plan(), RebootMethod.NONE, "ann", hooks=False)
+    await reboots.stop()
+    reboots = world.again()
+    with pytest.raises(Unavailable, match="not taken up yet"):
+        await reboots.desk.start(plan(), RebootMethod.NONE, "ann", hooks=False)
+    part = asyncio.create_task(reboots.rollouts.before(task()))
+    await reboots.run()
+    with pytest.raises(Conflict, match="is being rebooted already"):
+        await reboots.desk.start(plan(), RebootMethod.NONE, "ann", hooks=False)
+    assert not part.done()
+    assert (await reboots.desk.cancel("n1", "ann")).id == first.id
+    assert (await part).done
+    assert world.called() == ["cordon 0 3"]
+
+
 async def test_a_restart_between_the_order_and_its_record_does_not_repeat_it(
     world: World, tmp_path: Path
 ) -> None:
     """The node booted since it was told to: it is not told again."""
     world.labels = {"bmc": "https://127.0.0.1:1"}
-    await world.reboots.rollouts.before(task(RebootMethod.REDFISH))
+    await (await world.started()).rollouts.before(task(RebootMethod.REDFISH))
     world.store.change(task().id, told_at=time.time() - 5)
     world.boot()
     done = await world.again().rollouts.reboot(task(RebootMethod.REDFISH))
@@ -190,7 +256,7 @@ async def test_a_bmc_that_cannot_be_reached_fails_the_part(world: World) -> None
 
 async def test_a_part_that_is_cancelled_goes_on_when_it_is_called_again(world: World) -> None:
     agent = task(RebootMethod.AGENT)
-    await world.reboots.rollouts.before(agent)
+    await (await world.started()).rollouts.before(agent)
     part = asyncio.create_task(world.reboots.rollouts.reboot(agent))
     await asyncio.sleep(0.2)
     part.cancel()
