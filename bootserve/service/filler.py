@@ -59,7 +59,7 @@ class Filler:
         """Carry everything that is in the journal now; raises what the database raises."""
         async with self._lock:
             if not self._known:
-                self.applied = await self._database.run(self._boots.applied)
+                self.applied = await self._database.run(self._first_look)
                 self._known = True
             goal = self._journal.sequence
             while self.applied < goal:
@@ -67,12 +67,18 @@ class Filler:
             if self.applied < self._journal.sequence:
                 self._wake.set()
 
+    def _first_look(self) -> int:
+        applied = self._boots.applied()
+        self._journal.go_on_after(applied)
+        return applied
+
     def _step(self) -> int:
         goal = self._journal.sequence
         batch = list(islice(self._journal.replay(self.applied), BATCH))
         if not batch:
             return goal
         through = batch[-1][0]
+        self._journal.sync()  # after a power loss SQL must know no record that the journal lost
         self._boots.apply(batch, through)
         self._journal.discard(through)
         return through
@@ -91,8 +97,10 @@ class Filler:
             await self._wake.wait()
             self._wake.clear()
             try:
-                await asyncio.to_thread(self._journal.sync)
-                if self._storm():
+                storm = self._storm()
+                if storm or self.away:  # else what is carried is synced
+                    await asyncio.to_thread(self._journal.sync)
+                if storm:
                     self._wake.set()
                 else:
                     await self.flush()

@@ -23,7 +23,7 @@ from bootserve.store.journal_segment import (
     find_segments,
     recover_segment,
 )
-from bootserve.store.records import JournalRecord
+from bootserve.store.records import GapRecord, JournalRecord
 
 __all__ = ["SEGMENT_BYTES", "Journal"]
 
@@ -56,8 +56,9 @@ class Journal:
         self._segment_bytes = min(SEGMENT_BYTES, max_bytes // 4)
         self._clock = clock
         self._lock = threading.Lock()
-        self._unsynced: list[int] = []
-        self._names_changed = True
+        self._syncing = threading.Lock()
+        self._synced = -1
+        self._unsynced: list[int] = []  # files that were rotated away since
         self._full = False
         self._cursor = Cursor()
         with os_errors(f"opening the journal in {directory}"):
@@ -65,6 +66,7 @@ class Journal:
             self._id = _identity(directory / "id")
             self._pending = PendingGap(directory / "gap")
             self._recover()
+        self._found = self._sequence
         self._lost = self._pending.gap.count if self._pending.gap else 0
 
     def _recover(self) -> None:
@@ -131,12 +133,7 @@ class Journal:
         a failing disk.
         """
         with self._lock:
-            if self._append((record,)):
-                return self._sequence
-            self._full = True
-            self._lost += 1
-            self._pending.lose(self._clock())
-            return 0
+            return self._append_or_lose(record)
 
     def append_all(self, records: Sequence[JournalRecord | Boot]) -> None:
         """Append ``records`` in one write(2), or each alone when that fails.
@@ -144,10 +141,20 @@ class Journal:
         Never raises, as :meth:`append`.
         """
         with self._lock:
-            if not records or self._append(records):
-                return
-        for record in records:
-            self.append(record)
+            self._append_or_lose_each(records)
+
+    def _append_or_lose_each(self, records: Sequence[JournalRecord | Boot]) -> None:
+        if records and not self._append(records):
+            for record in records:
+                self._append_or_lose(record)
+
+    def _append_or_lose(self, record: JournalRecord | Boot) -> int:
+        if self._append((record,)):
+            return self._sequence
+        self._full = True
+        self._lost += 1
+        self._pending.lose(self._clock())
+        return 0
 
     def _append(self, records: Sequence[JournalRecord | Boot]) -> bool:
         gap = self._pending.gap
@@ -179,28 +186,48 @@ class Journal:
         self._closed.append(self._active.describe())
         self._unsynced.append(self._active.fd)
         self._active = segment
-        self._names_changed = True
 
     def sync(self) -> None:
         """Make everything appended so far durable against power loss. Blocks; call it in a thread.
 
-        Appends go on meanwhile. Raises StorageFull or Unavailable when the disk refuses.
+        Appends go on meanwhile. Costs nothing when nothing was appended since the last time, and
+        waits for a call of another thread. Raises StorageFull or Unavailable when the disk refuses.
+        """
+        with self._syncing, os_errors(f"syncing the journal in {self._directory}"):
+            with self._lock:
+                through, rotated, active = self._sequence, [*self._unsynced], self._active.fd
+            if through == self._synced and not rotated:
+                return
+            for fd in (*rotated, active):
+                os.fsync(fd)
+            if rotated or self._synced < 0:
+                sync_directory(self._directory)
+            with self._lock:
+                del self._unsynced[: len(rotated)]
+            for fd in rotated:
+                os.close(fd)
+            self._synced = through
+
+    def go_on_after(self, applied: int) -> None:
+        """Give out no sequence that was applied before: a power loss may have taken the end.
+
+        ``applied`` is the sequence through which the records are in SQL. Where this was opened
+        with fewer, what was appended since is appended again, behind ``applied`` and after a
+        GapRecord of the difference: what went with it is not known. Call it before anything is
+        applied. Raises Unavailable when a file cannot be read.
         """
         with self._lock:
-            fds, self._unsynced = [*self._unsynced, os.dup(self._active.fd)], []
-            names_changed, self._names_changed = self._names_changed, False
-        try:
-            with os_errors(f"syncing the journal in {self._directory}"):
-                for fd in fds:
-                    os.fsync(fd)
-                if names_changed:
-                    sync_directory(self._directory)
-        except BaseException:
-            self._names_changed = True
-            raise
-        finally:
-            for fd in fds:
-                os.close(fd)
+            gone, now = applied - self._found, self._clock()
+            if gone <= 0:
+                return
+            segments = [*self._closed, self._active.describe()]
+            with os_errors(f"reading the journal in {self._directory}"):
+                since = list(
+                    replay_segments(segments, self._found, self._sequence, self._clock, Cursor())
+                )
+            self._found = self._sequence = max(self._sequence, applied)
+            again = [record for sequence, record in since if sequence <= applied]
+            self._append_or_lose_each([GapRecord(gone, now, now), *again])
 
     def replay(self, after: int = 0) -> Iterator[tuple[int, JournalRecord]]:
         """Yield (sequence, record) for each record after ``after``, up to the newest one now.
@@ -255,7 +282,8 @@ class Journal:
         try:
             self.sync()
         finally:
-            os.close(self._active.fd)
+            for fd in (*self._unsynced, self._active.fd):
+                os.close(fd)
             self._pending.close()
 
 
