@@ -16,25 +16,35 @@ from bootserve.servers.dbthread import DatabaseThread
 from bootserve.service.filler import Filler
 from bootserve.store.boots import BootHistory, BootStore
 
-__all__ = ["Recall", "recent_boots", "remember_loops"]
+__all__ = ["Recall", "recent_boots", "remember_loops", "untouched"]
 
 
 def recent_boots(boots: BootStore, generations: Generations, since: float) -> list[ActiveBoot]:
     """Return the boots minted after ``since`` (epoch seconds), the oldest first; blocks."""
-    found = (_recalled(boots, one, generations) for one in boots.active_since(since))
+    tokens = boots.tokens_since(since)
+    found = (
+        _recalled(one, tokens.get(one.boot.id), generations) for one in boots.active_since(since)
+    )
     return [active for active in found if active is not None]
 
 
 def _recalled(
-    boots: BootStore, history: BootHistory, generations: Generations
+    history: BootHistory, token: str | None, generations: Generations
 ) -> ActiveBoot | None:
     generation = generations.get(history.boot.generation)
     if generation is None:
         return None
     active = active_boot(history.boot, generation)
-    active.token_hash = boots.token_of_boot(history.boot.id) or ""
+    active.token_hash = token or ""
     active.phases |= {seen.phase for seen in history.phases}
     return active
+
+
+def untouched(boots: Iterable[ActiveBoot], since: float) -> list[ActiveBoot]:
+    """Return those of ``boots`` whose machine was given none after ``since`` (epoch seconds)."""
+    boots = list(boots)
+    touched = {active.boot.mac for active in boots if active.boot.minted_at >= since}
+    return [active for active in boots if active.boot.mac not in touched]
 
 
 def remember_loops(
@@ -75,4 +85,5 @@ class Recall:
             history = self._boots.boot(boot_id)
         except NotFound:
             return None
-        return _recalled(self._boots, history, self._current.snapshot.generations)
+        token = self._boots.token_of_boot(boot_id)
+        return _recalled(history, token, self._current.snapshot.generations)

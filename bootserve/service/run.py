@@ -8,15 +8,13 @@ import gc
 import resource
 import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
 
-from bootserve.core.timeline import ActiveBoot
 from bootserve.errors import BootserveError
 from bootserve.servers.admin.plane import AdminPlane, DriftSight
 from bootserve.servers.admin.repeats import Repeats
@@ -28,12 +26,14 @@ from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
 from bootserve.service.files import load_quirks, load_scripts
+from bootserve.service.lifetime import Lifetime
 from bootserve.service.logs import Output, make_logger, make_script_log
+from bootserve.service.memory import Memory
 from bootserve.service.notify import notify
 from bootserve.service.ports import Ports, bind_ports
 from bootserve.service.privileges import LOCK_FILE, find_identity, prepare_state_dir
-from bootserve.service.recall import Recall, recent_boots, remember_loops
-from bootserve.service.rollouts import make_rollouts, recall_rollouts
+from bootserve.service.recall import Recall
+from bootserve.service.rollouts import make_rollouts
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
@@ -47,7 +47,6 @@ from bootserve.store.lock import StateLock
 
 __all__ = ["serve"]
 
-REMEMBERED_SECONDS = 24 * 3600.0
 SHUTDOWN_SECONDS = 2.0
 GC_THRESHOLDS = (10_000, 20, 50)
 """Little here is in cycles: searched for seldom, they hold up replies seldom."""
@@ -56,7 +55,9 @@ SWITCH_SECONDS = 0.0005
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the process' exit code: 0, or 1 when it cannot start.
+    """Serve until SIGTERM or SIGINT; return the process' exit code.
+
+    That is 0, or 1 when it cannot start or a part of it has died.
 
     Needs the right to bind ports below 1024 and to use SO_BINDTODEVICE: root, or CAP_NET_RAW and
     CAP_NET_BIND_SERVICE. Once the ports are bound, every right is given up for good.
@@ -99,7 +100,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
+    async with Lifetime(stop, log) as stack:
         kept = await asyncio.to_thread(open_kept, settings)
         log_scripts = make_script_log(settings.log_format, output)
         stack.callback(kept.close)
@@ -125,7 +126,7 @@ async def _serve(
         log.info("stopping")
         notify("STOPPING=1")
     log.info("stopped")
-    return 0
+    return int(stack.failed)
 
 
 def _reload(parts: Parts, tls: Tls | None, log: Any) -> None:
@@ -152,29 +153,28 @@ async def _start(
     tls: Tls | None,
     reload: Callable[[], None],
     log: Any,
-    stack: AsyncExitStack,
+    stack: Lifetime,
 ) -> None:
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
     stack.enter_context(parts.sender)
     parts.saver.publish(parts.current.snapshot)
-    if not parts.filler.away:
-        known = await _recall(parts, kept)
-        remember_loops(parts.guards, known, time.time(), time.monotonic())
+    memory = Memory(parts, log)
+    await memory.start()
     scrubber = Scrubber(kept.artifacts, log)
     stack.push_async_callback(parts.saver.save)
     stack.push_async_callback(parts.audit.stop)
     stack.push_async_callback(_last_flush, parts, log)
     stack.push_async_callback(parts.shapes.save)
-    _background(stack, parts.saver.run())
+    stack.background(parts.saver.run())
     stack.push_async_callback(parts.heartbeats.save)
-    _background(stack, parts.shapes.run())
-    _background(stack, parts.heartbeats.run())
-    _background(stack, parts.rollouts.run())
-    _background(stack, parts.filler.run(partial(_database_back, parts, kept)))
-    _background(stack, scrubber.run(parts.settings.scrub_hours))
+    stack.background(parts.shapes.run())
+    stack.background(parts.heartbeats.run())
+    stack.background(parts.rollouts.run())
+    stack.background(parts.filler.run(memory.back))
+    stack.background(scrubber.run(parts.settings.scrub_hours))
     stack.push_async_callback(parts.rebooting.stop)
-    _background(stack, parts.rebooting.run())
-    _background(stack, parts.audit.run())
+    stack.background(parts.rebooting.run())
+    stack.background(parts.audit.run())
     await _start_admin(parts, kept, ports, tls, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:
@@ -183,39 +183,6 @@ async def _start(
     for segment in parts.segments:
         await segment.dhcp.start()
         stack.push_async_callback(segment.dhcp.stop)
-
-
-async def _recall(parts: Parts, kept: Kept) -> Sequence[ActiveBoot]:
-    """Carry what the last run left in the journal, and remember and return the boots under way."""
-    await parts.access.load()
-    await parts.filler.flush()
-    known = await parts.sql.run(
-        recent_boots,
-        kept.boots,
-        parts.current.snapshot.generations,
-        time.time() - REMEMBERED_SECONDS,
-    )
-    parts.timeline.restore(known)
-    await parts.shapes.recall(kept.boots, parts.sql)
-    await parts.heartbeats.recall()
-    await recall_rollouts(parts, known)
-    return known
-
-
-async def _database_back(parts: Parts, kept: Kept) -> None:
-    await parts.committer.reload()
-    await _recall(parts, kept)
-
-
-def _background(stack: AsyncExitStack, work: Any) -> None:
-    task = asyncio.get_running_loop().create_task(work)
-
-    async def end() -> None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(end)
 
 
 async def _last_flush(parts: Parts, log: Any) -> None:
@@ -234,7 +201,7 @@ async def _start_admin(
     tls: Tls | None,
     scrubber: Scrubber,
     reload: Callable[[], None],
-    stack: AsyncExitStack,
+    stack: Lifetime,
 ) -> None:
     settings = parts.settings
     reporter = Reporter(parts)
@@ -267,7 +234,7 @@ async def _start_admin(
     )
     app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls)
     runner = await _runner(app, parts.calm, stack)
-    _background(stack, keep_uses(parts.access))
+    stack.background(keep_uses(parts.access))
     await listen(settings, ports, runner, tls, stack.callback)
 
 

@@ -10,7 +10,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from bootserve import __version__
-from bootserve.model.boot import Phase
 from bootserve.model.degraded import Degraded
 from bootserve.servers.admin.live import degraded_text
 from bootserve.servers.admin.plane import revision_out
@@ -66,10 +65,8 @@ class Reporter(Collector):
         if not parts.filler.away and not parts.kept.watch.problem:
             await parts.filler.flush()
             since = time.time() - 3600
-            boots = await parts.sql.run(parts.kept.boots.active_since, since)
-            recent = len(boots)
-            up = sum(1 for one in boots if any(seen.phase is Phase.UP for seen in one.phases))
-            discovered = len(await parts.sql.run(parts.kept.boots.discovered))
+            recent, up = await parts.sql.run(parts.kept.boots.count_since, since)
+            discovered = await parts.sql.run(parts.kept.boots.count_discovered)
         return StatusOut(
             version=__version__,
             segments=[

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, delete, exists, func, or_, select
 
 from bootserve.errors import NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
@@ -149,6 +149,15 @@ class BootStore:
         with self._database.read() as connection:
             return _histories(connection, query)
 
+    def count_since(self, since: float) -> tuple[int, int]:
+        """Return how many boots were minted after ``since`` (epoch seconds) and how many came up."""
+        p = tables.boot_phase
+        minted = select(func.count()).select_from(_B).where(_B.c.minted_at > since)
+        came_up = and_(p.c.boot == _B.c.id, p.c.phase == Phase.UP.value)
+        with self._database.read() as connection:
+            boots = connection.execute(minted).scalar_one()
+            return boots, connection.execute(minted.where(exists().where(came_up))).scalar_one()
+
     def reports(self, boot_id: str) -> Sequence[ReportRecord]:
         """Return what the node said during a boot, in order, with its log texts."""
         t = tables.report
@@ -165,6 +174,14 @@ class BootStore:
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 
+    def tokens_since(self, since: float) -> dict[str, str]:
+        """Return the tokens' sha256 of the boots of :meth:`active_since`, by the boot's id."""
+        t = tables.boot_token
+        query = select(t.c.boot, t.c.hash).join(_B, _B.c.id == t.c.boot)
+        with self._database.read() as connection:
+            rows = connection.execute(query.where(_B.c.minted_at > since))
+            return {row.boot: row.hash for row in rows}
+
     def gaps(self, *, limit: int = 50) -> Sequence[GapRecord]:
         """Return the latest losses of the journal, the newest first."""
         t = tables.journal_gap
@@ -179,6 +196,13 @@ class BootStore:
         query = select(t).order_by(t.c.last_seen.desc(), t.c.mac)
         with self._database.read() as connection:
             return [_machine(row) for row in connection.execute(query)]
+
+    def count_discovered(self) -> int:
+        """Return how many machines are discovered."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(func.count()).select_from(tables.discovered)
+            ).scalar_one()
 
     def shapes(self) -> Sequence[LearnedShape]:
         """Return the offer shapes that were learned, by MAC."""

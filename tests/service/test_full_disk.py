@@ -89,6 +89,36 @@ def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
     assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@2"
 
 
+def test_a_server_that_died_on_a_full_disk_starts_and_nodes_boot(
+    lab: Lab, servers: Servers, small_disk: Path
+) -> None:
+    server = servers.make(state_dir=small_disk / "state")
+    server.start()
+    admin = Admin(server.state_dir)
+    client, mac = lab.client("died", "10.44.0.63"), "02:00:00:44:00:63"
+    client.ip("link", "set", "eth1", "address", mac)
+    admin.publish("web", "1")
+    admin.call("PUT", "/roles/compute", image="web")
+    admin.call("POST", "/nodes", name="n1", macs=[mac], role="compute")
+    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    boots, filler = [], small_disk / "filler"
+    for number in (63, 64, 65):  # each time another address: it is no retry
+        client.ip("address", "replace", f"10.44.0.{number}/24", "dev", "eth1")
+        text = curl(client, f"/boot/{mac}.ipxe", "--interface", f"10.44.0.{number}").text
+        boots.append(text.split("bootserve.boot=")[1].split()[0])
+        if number == 63:
+            fill(filler)  # the journal's last block has room for what comes
+        elif number == 64:
+            server.kill()
+            server.start()
+            assert "the database is away" in str(admin.call("GET", "/status")["problems"])
+    filler.unlink()
+    admin.wait_ready()
+    assert {one["id"] for one in admin.call("GET", "/boots?node=n1")["boots"]} == set(boots)
+    assert admin.call("GET", "/status")["journal_lost"] == 0
+    assert admin.call("POST", "/audit/verify")["intact"]
+
+
 def test_a_full_journal_is_counted_and_shown_and_boots_go_on(lab: Lab, servers: Servers) -> None:
     server = servers.start("--journal-max-mib", "1")
     admin = Admin(server.state_dir)

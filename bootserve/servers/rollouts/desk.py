@@ -109,14 +109,14 @@ class RolloutDesk:
         return [self._known[number] for number in sorted(self._known)]
 
     async def run(self) -> None:
-        """Take the rollouts on, until cancelled; while the database is away, wait for it."""
+        """Take the rollouts on, until cancelled; what fails is tried again, say SQL."""
         try:
             while True:
                 self._woken.clear()
                 try:
                     await self.tick()
                     pause = self._seconds
-                except (Unavailable, StorageFull) as error:
+                except BootserveError as error:
                     self._log.error("rollout", error=str(error))
                     pause = max(RETRY_SECONDS, self._seconds)
                 with suppress(TimeoutError):
