@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -55,7 +56,7 @@ class AuditDesk:
 
     ``signer`` is None where the server's key cannot be used. ``flush`` carries what the journal
     holds to SQL. ``head_file`` holds the signed heads as they were last seen. ``lock`` is held by
-    whoever needs the log not to be pruned meanwhile.
+    whoever prunes the log, which nobody does while it is ``being_read``.
     """
 
     def __init__(
@@ -74,6 +75,21 @@ class AuditDesk:
         self.flush = flush
         self._head_file = head_file
         self.lock = asyncio.Lock()
+        self._readers = 0
+
+    @property
+    def being_read(self) -> bool:
+        """Whether the log is being read, and must not be pruned meanwhile."""
+        return self._readers > 0
+
+    @contextlib.asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        async with self.lock:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
 
     @property
     def signer(self) -> Signer:
@@ -103,10 +119,10 @@ class AuditDesk:
             trusted.append(self._signer.public)
         await self.flush()
         verdict = Verdict()
-        async with self.lock:
-            chains = await self._thread.run(self.log.chains)
+        async with self._reading():
             given = [(one, "a head kept elsewhere") for one in heads]
-            given += await asyncio.to_thread(self._kept_head)
+            given += await asyncio.to_thread(self._kept_head)  # before the ends of the chains
+            chains = await self._thread.run(self.log.chains)
             servers = dict.fromkeys([self.log.server, *(one.server for one in chains)])
             for server in servers:
                 of_server = {one.chain: one for one in chains if one.server == server}
@@ -147,15 +163,10 @@ class AuditDesk:
         verdict.unchecked |= verifier.unchecked
 
     async def _read_all(self, verifier: Verifier, kept: KeptChain) -> None:
-        after = 0
-        while True:
-            rows = await self._thread.run(self.log.rows, kept.number, after, SLICE)
-            if not rows:
-                return
-            after = rows[-1].head.sequence
+        """Read a chain to its end as it was: the chains name each other's, and both grow."""
+        async for rows in self._slices(kept.number, 0, kept.head.sequence):
             records = await asyncio.to_thread(_read_rows, verifier, rows)
-            until = kept.anchor.until if kept.anchor else 0.0
-            for finding in await self._thread.run(check_tables, self._database, records, until):
+            for finding in await self._thread.run(check_tables, self._database, records):
                 verifier.add(finding)
 
     async def export(self, since: float | None, until: float | None) -> AsyncIterator[bytes]:
@@ -166,7 +177,7 @@ class AuditDesk:
         """
         signer = self.signer
         await self.flush()
-        async with self.lock:
+        async with self._reading():
             spans = await self._spans(since, until)
             if not spans:
                 raise NotFound("there is no record of that time")
@@ -174,7 +185,8 @@ class AuditDesk:
             writer = FileWriter(signer, self.log.server, [one for _, one in spans], asked)
             yield writer.header()
             for number, span in spans:
-                async for rows in self._slices(number, span):
+                sequences = span.before.sequence, span.last.sequence
+                async for rows in self._slices(number, *sequences):
                     yield b"".join([writer.line(row.line) for row in rows])
             yield writer.footer()
 
@@ -195,12 +207,12 @@ class AuditDesk:
             found.append((kept.number, Span(kept.chain, before, last or Head(ends[1], ""))))
         return found
 
-    async def _slices(self, number: int, span: Span) -> AsyncIterator[Sequence[ChainRow]]:
-        after = span.before.sequence
-        while after < span.last.sequence:
-            count = min(SLICE, span.last.sequence - after)
-            rows = await self._thread.run(self.log.rows, number, after, count)
-            rows = [row for row in rows if row.head.sequence <= span.last.sequence]
+    async def _slices(
+        self, number: int, after: int, last: int
+    ) -> AsyncIterator[Sequence[ChainRow]]:
+        while after < last:
+            rows = await self._thread.run(self.log.rows, number, after, min(SLICE, last - after))
+            rows = [row for row in rows if row.head.sequence <= last]
             if not rows:
                 return
             after = rows[-1].head.sequence

@@ -139,7 +139,7 @@ class AuditKeeper:
             heads = await self._checkpoint(self._signer)
         if self._signer and heads != self._written:
             await self._keep_heads(self._signer, heads)
-        if now - self._pruned_at >= PRUNE_SECONDS:
+        if now - self._pruned_at >= PRUNE_SECONDS and not self.desk.being_read:
             self._pruned_at = now
             await self._prune()
 

@@ -34,18 +34,13 @@ def check_columns(row: ChainRow, record: Record) -> Finding | None:
     return Finding(chain, "mismatch", sequence, text)
 
 
-def check_tables(
-    database: Database, records: Sequence[Record], pruned_until: float
-) -> list[Finding]:
+def check_tables(database: Database, records: Sequence[Record]) -> list[Finding]:
     """Return where boots and revisions in the database differ from their records.
 
-    Boots as old as ``pruned_until`` (epoch seconds) may be gone. Blocks; raises Unavailable.
+    A boot stays as long as its record. Blocks; raises Unavailable.
     """
     with database.read() as connection:
-        return [
-            *_check_boots(connection, records, pruned_until),
-            *_check_revisions(connection, records),
-        ]
+        return [*_check_boots(connection, records), *_check_revisions(connection, records)]
 
 
 def _mismatch(record: Record, text: str) -> Finding:
@@ -56,9 +51,7 @@ def _of_kind(records: Iterable[Record], kind: AuditKind) -> list[Record]:
     return [record for record in records if record["kind"] == kind]
 
 
-def _check_boots(
-    connection: Connection, records: Sequence[Record], pruned_until: float
-) -> Iterable[Finding]:
+def _check_boots(connection: Connection, records: Sequence[Record]) -> Iterable[Finding]:
     told = _of_kind(records, AuditKind.BOOT)
     t = tables.boot
     ids = [str(record["detail"]["boot"]) for record in told]
@@ -67,7 +60,7 @@ def _check_boots(
         detail, where = record["detail"], f"record {record['sequence']}"
         row = rows.get(detail["boot"])
         if row is None:
-            if record["at"] > pruned_until and "@" in detail["generation"]:
+            if "@" in detail["generation"]:
                 yield _mismatch(record, f"the boot of {where} is gone from the list of boots")
             continue
         said = {name: detail.get(name) for name in _BOOT}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import and_, delete, exists, select
 
+from bootserve.model.audit import AuditKind
 from bootserve.store import tables
+from bootserve.store.audit_tables import audit
 from bootserve.store.database import Database
+from bootserve.store.drift_tables import boot_seal, drift_change
 
 __all__ = ["Retention"]
 
@@ -23,15 +26,21 @@ class Retention:
         self._database = database
 
     def drop_boots(self, before: float) -> int:
-        """Delete boots minted before ``before``, with their phases and tokens.
+        """Delete boots minted before ``before``, with all that nodes said of them.
 
-        The newest boot of each node stays, however old: it is what the node runs.
+        The newest boot of each node stays, however old: it is what the node runs. So does one whose
+        record is in the audit log: records go in their order, and a clock may have been set back.
         """
         newer, old = tables.boot.alias("newer"), tables.boot
         later = and_(newer.c.node == old.c.node, newer.c.minted_at > old.c.minted_at)
+        told = and_(
+            audit.c.at == old.c.minted_at,
+            audit.c.kind == AuditKind.BOOT.value,
+            audit.c.subject == "node/" + old.c.node,  # by ``node`` SQLite would look at all of it
+        )
         query = (
             select(old.c.id)
-            .where(old.c.minted_at < before, exists().where(later))
+            .where(old.c.minted_at < before, exists().where(later), ~exists().where(told))
             .order_by(old.c.minted_at)
             .limit(ROWS)
         )
@@ -41,6 +50,8 @@ class Retention:
                 tables.boot_phase.c.boot,
                 tables.boot_token.c.boot,
                 tables.report.c.boot,
+                boot_seal.c.boot,
+                drift_change.c.boot,
                 old.c.id,
             ):
                 connection.execute(delete(column.table).where(column.in_(ids)))

@@ -126,6 +126,24 @@ async def test_a_log_that_nobody_touched_is_intact(scene: Scene) -> None:
     ]
 
 
+async def test_a_log_that_grows_while_it_is_verified_is_intact(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The chain of changes is read first; then both get checkpoints, and the head file is new."""
+    read_all = scene.desk._read_all
+
+    async def read_and_record(*given: Any) -> None:
+        await read_all(*given)
+        scene.log.record(AuditEntry(AuditKind.RELOAD, 101.0, "ada"))
+        scene.log.checkpoint(SIGNER, 102.0)
+        scene.head.write_text(json.dumps(await scene.desk.heads()))
+
+    monkeypatch.setattr(scene.desk, "_read_all", read_and_record)
+    verdict = await scene.verify()
+    assert (verdict.found, [one.last for one in verdict.chains]) == (0, [10, 22])
+    assert (await scene.verify()).chains[0].last == 14
+
+
 OF = "chain = (SELECT id FROM audit_chain WHERE name = '{}')"
 CHANGES, BOOTS = OF.format("changes"), OF.format("boots")
 SWAP = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
@@ -190,6 +191,26 @@ async def test_what_is_older_than_it_is_kept_is_pruned_and_the_rest_verifies(
     verdict = await scene.keeper.desk.verify([], [])
     assert verdict.findings == []
     assert {one.chain: one.pruned for one in verdict.chains} == {Chain.CHANGES: 2, Chain.BOOTS: 960}
+    scene.close()
+
+
+async def test_an_export_that_nobody_takes_holds_up_pruning_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, keep_changes_days=3)
+    for _ in range(2):
+        entry = AuditEntry(AuditKind.RELOAD, time.time() - 5 * DAY, "ada")
+        await scene.keeper.desk.record(entry)
+    lines = scene.keeper.desk.export(None, None)
+    await anext(lines)
+    async with asyncio.timeout(60):
+        await scene.keeper.turn()
+        assert scene.head()["changes"]["sequence"] == 3
+        assert (await scene.keeper.desk.verify([], [])).findings == []
+    assert scene.kinds() == ["reload", "reload", "server"]
+    assert b'"reload"' in b"".join([part async for part in lines])
+    await scene.keeper.turn()
+    assert scene.kinds() == ["server", "prune"]
     scene.close()
 
 

@@ -32,6 +32,7 @@ from bootserve.servers.admin.schemas_audit import (
     VerdictOut,
     VerifyBody,
 )
+from bootserve.servers.admin.streaming import send
 from bootserve.servers.audit import Verdict
 from bootserve.store.audit_log import AuditFilter, StoredRecord
 
@@ -155,7 +156,7 @@ class _Audit:
             async for data in lines:
                 if not response.prepared:
                     await response.prepare(call.raw)
-                await response.write(data)
+                await send(call.raw, response, data)
         await response.write_eof()
         return response
 
