@@ -150,7 +150,7 @@ class BootStore:
             return _histories(connection, query)
 
     def count_since(self, since: float) -> tuple[int, int]:
-        """Return how many boots were minted after ``since`` (epoch seconds) and how many came up."""
+        """Return how many boots were minted after ``since`` (epoch seconds), how many came up."""
         p = tables.boot_phase
         minted = select(func.count()).select_from(_B).where(_B.c.minted_at > since)
         came_up = and_(p.c.boot == _B.c.id, p.c.phase == Phase.UP.value)
