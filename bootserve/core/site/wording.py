@@ -15,11 +15,11 @@ MAX_SHOWN = 200
 """Characters of host lists in a sentence."""
 
 
-def sentences(effects: Iterable[Effect], *, names: bool = False) -> list[str]:
+def sentences(effects: Iterable[Effect]) -> list[str]:
     """Return a sentence for each effect, those of unchanged nodes joined to what changed.
 
     ``14 nodes of rack r12 go from k8s-node@40 to @41 at their next boot; 2 are unchanged because
-    of a node pin.`` With ``names`` each ends with the nodes it is about.
+    of a node pin.``
     """
     all_of_them = list(effects)
     kept = [one for one in all_of_them if one.kind is EffectKind.UNCHANGED]
@@ -27,7 +27,7 @@ def sentences(effects: Iterable[Effect], *, names: bool = False) -> list[str]:
     for one in all_of_them:
         if one.kind is EffectKind.UNCHANGED:
             continue
-        text = _sentence(one) + (f" ({host_list(one.nodes)})" if names else "")
+        text = _sentence(one)
         for other in kept:
             if other not in told and _belongs(other, one):
                 told.add(other)

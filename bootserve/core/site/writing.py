@@ -79,7 +79,8 @@ def _place(scope: Scope) -> tuple[int, list[str | int]]:
 def natural(name: str) -> list[str | int]:
     """Return a key by which ``n2`` comes before ``n10``."""
     parts = re.split(r"(\d+)", name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+    # a name has 63 characters, and what other systems call one is not to be more than int() takes
+    return [int(part[:63]) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _section(name: str, lines: Iterable[str]) -> list[str]:

@@ -106,20 +106,31 @@ class NetBox:
 
     def _macs(self, draft: Draft, device: str) -> list[str]:
         found = []
-        rows = sorted(self._interfaces.get(device, []), key=lambda one: natural(one[1]["name"]))
+        rows = sorted(
+            self._interfaces.get(device, []), key=lambda one: natural(one[1].get("name", ""))
+        )
         for where, row in rows:
             text = row.get("mac_address", "")
             if not text:
                 continue
             if row.get("mgmt_only", "").lower() in _TRUE:
-                draft.note(where, f"{device} {row['name']} is for management only: left out")
+                draft.note(
+                    where, f"{device} {row.get('name', '')} is for management only: left out"
+                )
                 continue
             found += draft.macs(where, [text])
         return found
 
 
 def _from_csv(text: str, file: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text))
+    reader = csv.reader(io.StringIO(text, newline=None))
+    try:
+        yield from _rows(reader, file)
+    except csv.Error as error:
+        raise InvalidInput(f"{file}:{reader.line_num}: this is no CSV: {error}") from None
+
+
+def _rows(reader: Any, file: str) -> Iterator[Row]:
     header = [_key(name) for name in next(reader, [])]
     if not {"name", "device"} & set(header):
         raise InvalidInput(
@@ -158,5 +169,5 @@ def _plain(value: Any) -> str:
     """Return what NetBox says of a related object in one word: its name, address or value."""
     if isinstance(value, dict):
         keys = ("slug", "mac_address", "address", "value", "name", "display")
-        return next((str(value[key]) for key in keys if value.get(key) is not None), "")
-    return "" if value is None else str(value)
+        value = next((value[key] for key in keys if value.get(key) is not None), None)
+    return str(value) if isinstance(value, str | int | float) else ""

@@ -66,7 +66,7 @@ class _Warewulf:
 
     def _node(self, name: str, node: Mapping[str, Any]) -> None:
         where = self._where("nodes", name)
-        profiles = [str(one) for one in node.get("profiles") or ()]
+        profiles = _texts(node.get("profiles"))
         merged: dict[str, Any] = {}
         for profile in profiles:
             if profile not in self._profiles:
@@ -135,6 +135,11 @@ class _Warewulf:
 
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _texts(value: Any) -> list[str]:
+    """Return a list of texts; one text alone is as good as a list of it."""
+    return [str(one) for one in (value if isinstance(value, list) else [value]) if one]
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

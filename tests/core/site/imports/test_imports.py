@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bootserve.core.site.imports.dnsmasq import read_dnsmasq
 from bootserve.core.site.imports.draft import Draft
@@ -167,6 +171,7 @@ def read_netbox(draft: Draft, text: str, file: str) -> None:
         (read_netbox, "{}", "it has no 'results'"),
         (read_netbox, '{"results": [], "next": "http://x"}', "one page of several"),
         (read_netbox, '[{"x": 1}]', "neither a device nor a name"),
+        (read_netbox, "name\n" + "x" * 200_000, "x:2: this is no CSV: field larger"),
         (read_warewulf, "a: b\n", "it has no 'nodes'"),
         (read_warewulf, "a: [\n", "x:1: this is no YAML"),
     ],
@@ -176,3 +181,68 @@ def test_what_is_something_else(
 ) -> None:
     with pytest.raises(InvalidInput, match=words):
         read(Draft(), text, "x")
+
+
+def test_interfaces_without_names() -> None:
+    draft = Draft()
+    text = "device,mac_address,mgmt_only\nn1,52:54:00:00:00:01,\nn1,52:54:00:00:00:02,true\n"
+    read_netbox(draft, text, "x")
+    assert draft.nodes["n1"].macs == ("52:54:00:00:00:01",)
+    assert draft.notes == ["x:3: n1  is for management only: left out"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_lines_of_every_system(end: str) -> None:
+    draft = Draft()
+    lines = ["device,name,mac_address", "n1,eth0,52:54:00:00:00:01", "n2,eth0,52:54:00:00:00:02"]
+    read_netbox(draft, end.join(lines), "x")
+    assert list(draft.nodes) == ["n1", "n2"]
+
+
+def test_an_interface_with_a_very_long_number() -> None:
+    draft = Draft()
+    read_netbox(draft, f"device,name,mac_address\nn1,{'1' * 9000},52:54:00:00:00:01\n", "x")
+    assert list(draft.nodes) == ["n1"]
+
+
+def test_a_profile_that_is_no_list() -> None:
+    draft = Draft()
+    device = "{default: {hwaddr: 52:54:00:00:00:01}}"
+    profile = "nodeprofiles: {default: {container name: rocky}}"
+    node = f"nodes: {{n1: {{profiles: default, network devices: {device}}}}}"
+    read_warewulf(draft, f"{profile}\n{node}\n", "x")
+    assert (draft.nodes["n1"].role, draft.roles["default"].image) == ("default", "rocky")
+
+
+MAC = "52:54:00:00:00:01"
+WORDS: dict[Callable[[Draft, str, str], None], str] = {
+    read_ethers: f"{MAC}|n1|10.0.0.1|#| |\n|ff:ff:ff:ff:ff:ff",
+    read_dnsmasq: f"dhcp-host=|11-{MAC}|{MAC}|*:54:00:00:00:01|,|10.0.0.1|n1|set:|tag:|id:|[|]"
+    '|ignore|9999999999|infinite|\n|#|"',
+    read_netbox: f"device|name|mac_address|mgmt_only|true|Rack position|IP Address|{MAC}"
+    '|,|\n|\r|"|\0|10.0.0.1/x|x|²|٣',
+    read_warewulf: f"nodes|nodeprofiles|profiles|network devices|hwaddr|{MAC}|kernel|args|tags"
+    "|: |\n|\n  |\n    |- |{|}|[|]|n1|!x |&a |*a",
+}
+KEYS = st.sampled_from([*"|".join(WORDS.values()).split("|"), "results", "next"])
+DATA = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | KEYS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("read", list(WORDS))
+@settings(max_examples=150)
+@given(data=st.data())
+def test_any_text_is_read_or_refused(
+    read: Callable[[Draft, str, str], None], data: st.DataObject
+) -> None:
+    words = st.lists(st.sampled_from(WORDS[read].split("|")), max_size=25).map("".join)
+    inside = DATA.map(lambda one: json.dumps({"nodes": {"n1": one}, "results": [one]}))
+    text = data.draw(words | inside | DATA.map(json.dumps) | st.text())
+    draft = Draft()
+    with suppress(InvalidInput):
+        read(draft, text, "x")
+    site = write_site(draft.state(), parts=True)
+    assert load_site(site, "site.yaml").over(DesiredState()) == draft.state()
