@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -13,6 +11,7 @@ from bootserve.cli.client import segment
 from bootserve.cli.command import command, group
 from bootserve.cli.output import Output, local_time
 from bootserve.cli.session import Session
+from bootserve.cli.times import until
 from bootserve.model.access import AccessRole, check_grantee, parse_access_scope
 from bootserve.servers.admin.schemas_access import (
     BindingOut,
@@ -24,11 +23,9 @@ from bootserve.servers.admin.schemas_access import (
     WhoamiOut,
 )
 
-__all__ = ["add_commands", "until"]
+__all__ = ["add_commands"]
 
 PANEL = "Who may"
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 TokenArg = Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")]
 SubjectArg = Annotated[
@@ -67,23 +64,6 @@ def add_commands(app: typer.Typer) -> None:
     command(app, "whoami", "bootserve whoami", panel=PANEL)(whoami)
 
 
-def until(text: str) -> float:
-    """Return the time (epoch seconds) that ``90d``, ``12h`` or an ISO date and time means.
-
-    Raises a usage error for anything else.
-    """
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if match:
-        return time.time() + int(match[1]) * _UNITS[match[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is neither a time from now (90d, 12h) nor a date (2027-01-31)",
-            param_hint="--expires",
-        ) from None
-
-
 def create(
     session: Session,
     name: TokenArg,
@@ -105,7 +85,7 @@ def create(
         "name": name,
         "role": role,
         "scopes": [str(parse_access_scope(one)) for one in scope],
-        "expires_at": until(expires) if expires else None,
+        "expires_at": until(expires, "--expires") if expires else None,
     }
     reply = session.call("POST", "/tokens", TokenCreated, body=body)
     if not session.out.is_json:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypedDict, Unpack
 import typer
 
 from bootserve.cli import complete
-from bootserve.cli.client import Api
+from bootserve.cli.client import Api, given
 from bootserve.cli.command import CONNECTION, JSON, command, flowing, group, signature_of, take
 from bootserve.cli.output import Output, local_time
 from bootserve.cli.session import Connection, Session
@@ -141,9 +141,7 @@ def list_records(
     Every record is chained to the one before it; 'bootserve audit verify' proves that none was
     changed, 'bootserve audit export' makes a signed file of them.
     """
-    query = {"limit": min(limit, 1000), **_query(filters)}
-    if before is not None:
-        query["before"] = before
+    query = {**given(limit=min(limit, 1000), before=before), **_query(filters)}
     reply = session.pages("/audit", AuditPage, query=query, most=limit)
     if follow:
         _follow(session, query, reply.value.records)
@@ -152,20 +150,13 @@ def list_records(
 
 
 def _query(filters: Filters) -> dict[str, str | int]:
-    query: dict[str, str | int] = {}
+    kind = filters["kind"]
+    if kind and kind not in set(AuditKind):
+        raise typer.BadParameter(f"there is no {kind!r}", param_hint="--kind")
     times: tuple[Literal["since", "until"], ...] = ("since", "until")
-    words: tuple[Literal["actor", "node", "rack"], ...] = ("actor", "node", "rack")
-    for name in times:
-        if text := filters[name]:
-            query[name] = repr(epoch(text, f"--{name}"))
-    for word in words:
-        if value := filters[word]:
-            query[word] = value
-    if kind := filters["kind"]:
-        if kind not in set(AuditKind):
-            raise typer.BadParameter(f"there is no {kind!r}", param_hint="--kind")
-        query["kind"] = kind
-    return query
+    bounds = {name: repr(epoch(text, f"--{name}")) for name in times if (text := filters[name])}
+    words = {name: filters[name] for name in ("actor", "node", "rack")}
+    return given(**bounds, **words, kind=kind)
 
 
 def _render(out: Output, page: AuditPage) -> None:

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from bootserve.errors import BootserveError, InvalidInput
 from bootserve.servers.admin.routing import PREFIX, Answer
 
-__all__ = ["Api", "Endpoint", "Problem", "Reply", "Unreachable", "segment"]
+__all__ = ["Api", "Endpoint", "Problem", "Reply", "Unreachable", "given", "segment"]
 
 A = TypeVar("A", bound=Answer)
 
@@ -66,6 +66,11 @@ class Unreachable(BootserveError):
     """The server cannot be reached, or broke off; the CLI exits with 3."""
 
     kind = "unreachable"
+
+
+def given(**values: str | int | None) -> dict[str, str | int]:
+    """Return those of ``values`` that say something, for a query: not None and no empty text."""
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def segment(text: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from bootserve.build.bundle import read_bundle
 from bootserve.build.image import build_image, default_cache_dir
 from bootserve.cli import complete, image_diff
+from bootserve.cli.client import given
 from bootserve.cli.command import command, group
 from bootserve.cli.importing import EXAMPLES, import_image
 from bootserve.cli.meters import build_meter, transfer_meter
@@ -115,9 +116,7 @@ def list_generations(
     ] = False,
 ) -> None:
     """List generations."""
-    query: dict[str, str | int] = {"removed": "true" if removed else "false"}
-    if image:
-        query["image"] = image
+    query = given(removed="true" if removed else "false", image=image)
 
     def render(out: Output, answer: GenerationList) -> None:
         if not answer.generations:

@@ -8,6 +8,7 @@ import typer
 
 from bootserve.cli import complete
 from bootserve.cli.changes import nodes_boot, show_commit
+from bootserve.cli.client import given
 from bootserve.cli.command import command
 from bootserve.cli.options import GenerationArg, ReasonOption, reason
 from bootserve.cli.output import Output, local_time
@@ -179,7 +180,7 @@ def revisions(
     ] = None,
 ) -> None:
     """List revisions: who changed the desired state, when and why."""
-    query = {"limit": limit} if before is None else {"limit": limit, "before": before}
+    query = given(limit=limit, before=before)
 
     def render(out: Output, answer: RevisionList) -> None:
         rows = [

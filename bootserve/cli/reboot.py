@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bootserve.cli import complete
-from bootserve.cli.client import Api, Reply, segment
+from bootserve.cli.client import Api, Reply, given, segment
 from bootserve.cli.command import command, group
 from bootserve.cli.options import NodeArg
 from bootserve.cli.output import Output, local_time
@@ -184,11 +184,7 @@ def reboots(
     ] = False,
 ) -> None:
     """List reboots: who asked for them, how far they are, how they ended."""
-    query: dict[str, str | int] = {"limit": limit}
-    if node:
-        query["node"] = node
-    if rollout is not None:
-        query["rollout"] = rollout
+    query = given(limit=limit, node=node, rollout=rollout)
     reply = session.pages("/reboots", RebootList, query=query, most=limit)
     session.show(reply, _with_hooks if hooks else _table)
 

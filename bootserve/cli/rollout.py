@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bootserve.cli import complete
+from bootserve.cli.client import given
 from bootserve.cli.command import command, group
 from bootserve.cli.options import GenerationArg
 from bootserve.cli.rollout_show import (
@@ -196,7 +197,7 @@ def status(session: Session, number: NumberArg = None, *, watch: Watch = False) 
 def nodes(session: Session, number: NumberArg = None, *, state: StateOption = None) -> None:
     """List a rollout's nodes."""
     path = f"/rollouts/{number or _newest(session)}/nodes"
-    query: dict[str, str | int] = {"state": state.value} if state else {}
+    query = given(state=state)
     session.show(session.pages(path, MemberList, query=query), render_members)
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from bootserve.cli import complete
-from bootserve.cli.client import segment
+from bootserve.cli.client import given, segment
 from bootserve.cli.command import command
 from bootserve.cli.explaining import render_explanation
 from bootserve.cli.options import NodeArg
@@ -112,11 +112,7 @@ def boots(
     ] = False,
 ) -> None:
     """List boots: what ran where, and when."""
-    query: dict[str, str | int] = {"limit": limit}
-    if node:
-        query["node"] = node
-    if before is not None:
-        query["before"] = before
+    query = given(limit=limit, node=node, before=before)
     reply = session.pages("/boots", BootList, query=query, most=limit)
     if timeline:
         show_timeline(session, reply.value)

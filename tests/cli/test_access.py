@@ -8,10 +8,8 @@ import sqlite3
 import time
 
 import pytest
-import typer
 from vm_harness.server import BootServer
 
-from bootserve.cli.access import until
 from bootserve.servers.admin.accessbook import hash_token, new_token, token_name
 from tests.cli.runner import Cli, run_program
 from tests.support.api import Admin
@@ -139,11 +137,3 @@ def test_failed_logins_are_limited_logged_and_recorded(
     with sqlite3.connect(server.state_dir / "bootserve.db") as database:
         found = database.execute("SELECT record FROM audit WHERE kind = 'access'").fetchall()
     assert sum("login refused" in row[0] and "127.0.0.1" in row[0] for row in found) == 1
-
-
-def test_when_a_token_ends() -> None:
-    now = time.time()
-    assert now + 86390 < until("1d") < now + 86410
-    assert until("2031-01-31T00:00+00:00") == 1927584000.0
-    with pytest.raises(typer.BadParameter):
-        until("soon")

@@ -121,6 +121,16 @@ def test_changes_that_cannot_be(
     assert admin.call("GET", "/status")["revision"]["number"] == before
 
 
+def test_two_bases_are_one_too_many(admin: Admin) -> None:
+    """What was planned against an older revision is not carried over to a newer one."""
+    number = admin.call("GET", "/status")["revision"]["number"]
+    body = json.dumps({"base": number - 1, "changes": {"racks": {"r9": {}}}}).encode()
+    headers = {"If-Match": f'"{number}"'}
+    status, answer = admin.raw("POST", "/api/v1/apply", body, **headers)
+    assert (status, f"body.base is {number - 1}" in answer.decode()) == (400, True)
+    assert admin.call("GET", "/status")["revision"]["number"] == number
+
+
 def test_changes_since_a_revision_that_is_not_there(admin: Admin) -> None:
     with pytest.raises(Problem, match="there is no revision 9999"):
         admin.call("GET", "/changes?since=9999")

@@ -14,7 +14,7 @@ from bootserve.core.site.changes import Changes, changes_between, changes_from_d
 from bootserve.core.site.effects import Effect
 from bootserve.core.site.planning import effects_since, preview
 from bootserve.core.site.wording import sentences
-from bootserve.errors import NotFound
+from bootserve.errors import InvalidInput, NotFound
 from bootserve.model.desired import DesiredState
 from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, site
@@ -97,6 +97,11 @@ class _Site:
 
     async def apply(self, call: Call[ApplyBody, NoQuery]) -> CommitOut:
         body = call.body
+        if call.base not in (None, body.base):
+            raise InvalidInput(
+                f"If-Match names revision {call.base}, and body.base is {body.base}",
+                hint="Send the revision that the changes were planned against, once.",
+            )
         changes = await asyncio.to_thread(_changes, body.changes)
         message = body.message or "apply a site file"
         return await commit(self._plane, call, changes.apply, message, base=body.base)

@@ -7,13 +7,12 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from bootserve.core.access import Place, place_of_node
 from bootserve.core.transactions import add_node
 from bootserve.errors import NotFound
-from bootserve.model.desired import DesiredState, Node
+from bootserve.model.desired import Node
 from bootserve.model.names import Arch, Mac, check_name, parse_mac
 from bootserve.servers.admin.commits import commit
-from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, places, site
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, new_node, site
 from bootserve.servers.admin.paging import PageQuery, page
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
@@ -21,10 +20,6 @@ from bootserve.servers.admin.schemas import AdoptBody, CommitOut
 from bootserve.servers.admin.schemas_seen import DiscoveredList, DiscoveredOut
 
 __all__ = ["routes"]
-
-
-def _adopted_place(_state: DesiredState, call: Call[AdoptBody, NoQuery]) -> list[Place]:
-    return [place_of_node(Node("", (), rack=call.body.rack, role=call.body.role))]
 
 
 class _Discovered:
@@ -103,7 +98,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             CommitOut,
             AdoptBody,
             status=201,
-            needs=places(OPERATOR, _adopted_place, "the new node's rack or role"),
+            needs=new_node(OPERATOR),
         ),
         Route(
             "DELETE",

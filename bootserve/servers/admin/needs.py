@@ -5,6 +5,7 @@ Every :class:`Route` says so in ``needs=``, with one of these::
     needs=anywhere(VIEWER)            a list or a definition that any subject may read; a list of
                                       nodes shows those with ``call.sees(node)``
     needs=node(VIEWER)                the node named by ``{name}`` in the path
+    needs=new_node(OPERATOR)          the node that the body describes
     needs=site(OPERATOR)              the whole site
     needs=pinned(OPERATOR, lambda call: call.body.scope)    node/N, rack/R, role/R or site
     needs=places(OPERATOR, function)  what the function of (state, call) returns
@@ -22,7 +23,7 @@ from typing import Any
 
 from bootserve.core.access import SITE_PLACE, Place, place_of_node, place_of_scope
 from bootserve.model.access import AccessRole
-from bootserve.model.desired import DesiredState, Scope, ScopeKind
+from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 from bootserve.servers.admin.routing import Call, Need
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "VIEWER",
     "anywhere",
     "named",
+    "new_node",
     "node",
     "pinned",
     "places",
@@ -62,6 +64,15 @@ def node(role: AccessRole, name: str = "name") -> Need:
         return [place_of_node(state.nodes.get(call.path[name]))]
 
     return Need(role, where, f"{role} of the node's rack or role, or of the site")
+
+
+def new_node(role: AccessRole) -> Need:
+    """``role`` where the node will lie whose rack and role the body says."""
+
+    def where(_state: DesiredState, call: Call[Any, Any]) -> Iterable[Place]:
+        return [place_of_node(Node("", (), rack=call.body.rack, role=call.body.role))]
+
+    return Need(role, where, f"{role} of the new node's rack or role")
 
 
 def named(role: AccessRole, kind: ScopeKind) -> Need:

@@ -28,7 +28,7 @@ from bootserve.servers.admin.boots import last_boot
 from bootserve.servers.admin.commits import commit
 from bootserve.servers.admin.live import degraded_of, once_out, waits_of
 from bootserve.servers.admin.nbps import choices_out
-from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, node, places
+from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, new_node, node, places
 from bootserve.servers.admin.paging import named_page
 from bootserve.servers.admin.plane import AdminPlane, find_plan
 from bootserve.servers.admin.routing import Call, NoQuery, Request, Route
@@ -91,10 +91,6 @@ def _checked(node: Node, fields: dict[str, Any]) -> Node:
 
 def _macs(texts: list[str]) -> tuple[Mac, ...]:
     return tuple(dict.fromkeys(parse_mac(text) for text in texts))
-
-
-def _new_place(_state: DesiredState, call: Call[NodeBody, NoQuery]) -> list[Place]:
-    return [place_of_node(Node("", (), rack=call.body.rack, role=call.body.role))]
 
 
 def _changed_places(state: DesiredState, call: Call[NodePatch, NoQuery]) -> list[Place]:
@@ -239,7 +235,7 @@ def routes(plane: AdminPlane) -> list[Route]:
             CommitOut,
             NodeBody,
             status=201,
-            needs=places(OPERATOR, _new_place, "the new node's rack or role"),
+            needs=new_node(OPERATOR),
         ),
         Route("GET", one, "Show a node", nodes.show, NodeShown, needs=shown),
         Route(

@@ -156,7 +156,7 @@ class _Rollouts:
         asked = (scope, generation, body.stages, body.max_unavailable)
         plan = desk.plan(*asked, _policy(body))
         if not body.dry_run:
-            made = await desk.start(*asked, _policy(body), call.subject)
+            made = await desk.start(*asked, _policy(body), call.subject, base=call.base)
             plan = RolloutPlan(made, plan.left_out)
         left_out = {why: list(names) for why, names in plan.left_out.items()}
         return RolloutStarted(**_fields(plan.rollout), left_out=left_out)
@@ -190,10 +190,12 @@ class _Rollouts:
         return MemberList(rollout=rollout.number, nodes=shown, next=more)
 
     async def pause(self, call: Call[Request, NoQuery]) -> RolloutOut:
-        return RolloutOut(**_fields(await self._desk.pause(_number(call), call.subject)))
+        made = await self._desk.pause(_number(call), call.subject, base=call.base)
+        return RolloutOut(**_fields(made))
 
     async def resume(self, call: Call[Request, NoQuery]) -> RolloutOut:
-        return RolloutOut(**_fields(await self._desk.resume(_number(call), call.subject)))
+        made = await self._desk.resume(_number(call), call.subject, base=call.base)
+        return RolloutOut(**_fields(made))
 
     async def retry(self, call: Call[Request, NoQuery]) -> RolloutOut:
         made = await self._desk.retry(

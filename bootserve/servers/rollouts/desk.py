@@ -284,10 +284,17 @@ class RolloutDesk:
         unavailable: str,
         policy: Policy,
         by: str,
+        *,
+        base: int | None = None,
     ) -> Rollout:
-        """Begin a rollout as :meth:`plan` says, whose errors it raises."""
+        """Begin a rollout as :meth:`plan` says, whose errors it raises.
+
+        ``base`` is for this and all that follow the revision that whoever asks has seen:
+        PreconditionFailed when it is not the current one.
+        """
         async with self._lock:
             await self._load()
+            await self._committer.check_base(base)
             planned = self.plan(scope, generation, stages, unavailable, policy).rollout
             planned = replace(planned, created_at=time.time(), created_by=by)
             await self._recall(list(planned.members))
@@ -302,14 +309,17 @@ class RolloutDesk:
         self._woken.set()
         return made
 
-    async def pause(self, number: int, by: str) -> Rollout:
+    async def pause(self, number: int, by: str, *, base: int | None = None) -> Rollout:
         """Ask no more nodes; raises NotFound, and Conflict unless it is running."""
-        return await self._order(number, by, lambda one: pause(one, time.time(), by))
+        return await self._order(number, by, lambda one: pause(one, time.time(), by), base=base)
 
-    async def resume(self, number: int, by: str) -> Rollout:
+    async def resume(self, number: int, by: str, *, base: int | None = None) -> Rollout:
         """Go on with a paused rollout; raises NotFound and Conflict."""
-        state = self._current.snapshot.state
-        return await self._order(number, by, lambda one: resume(one, state, time.time(), by))
+
+        def verb(rollout: Rollout) -> Step:
+            return resume(rollout, self._current.snapshot.state, time.time(), by)
+
+        return await self._order(number, by, verb, base=base)
 
     async def retry(
         self, number: int, by: str, *, guarded: Guarded = _as_is, base: int | None = None
@@ -351,10 +361,10 @@ class RolloutDesk:
         async with self._lock:
             await self._load()
             rollout = await self.show(number)
-            if base is None:
-                base = self._current.snapshot.revision.number
+            await self._committer.check_base(base)
+            now = self._current.snapshot.revision.number
             try:
-                made = await self._apply(rollout, verb(rollout), by, base=base, guarded=guarded)
+                made = await self._apply(rollout, verb(rollout), by, base=now, guarded=guarded)
             except Conflict:
                 await self._reload(number)
                 raise
