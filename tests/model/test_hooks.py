@@ -39,5 +39,8 @@ def test_what_is_wrong_is_said_of_the_hook(fields: dict[str, Any], said: str) ->
 
 
 def test_a_command_and_a_webhook_are_taken() -> None:
-    Hook(**GOOD, env={"KUBECONFIG": "/etc/kube"}, racks=("r1",), retries=0)
-    Hook("notify", HookWhen.AFTER, url="https://10.0.0.1:8443/hook", secret_file="/etc/secret")
+    hook = Hook(**GOOD, env={"KUBECONFIG": "/etc/kube"}, racks=("r1",), retries=0)
+    assert (hook.env, hook.url) == ({"KUBECONFIG": "/etc/kube"}, "")
+    url = "https://10.0.0.1:8443/hook"
+    hook = Hook("notify", HookWhen.AFTER, url=url, secret_file="/etc/secret")
+    assert (hook.run, hook.url) == ((), url)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import bcrypt
 from vm_harness.net import Namespace
@@ -78,6 +81,15 @@ class Bmc:
         """Return the resets that it was told for one system, in order."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [line.split()[1] for line in lines if line.split()[0] == name]
+
+    def power(self, name: str = "n1") -> str:
+        """Return what it says of one system's power."""
+        login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        ask = Request(
+            f"{self.url}/redfish/v1/Systems/{name}", headers={"Authorization": f"Basic {login}"}
+        )
+        with urlopen(ask, context=ssl.create_default_context(cafile=self.cert)) as answer:
+            return str(json.load(answer)["PowerState"])
 
     def stop(self) -> None:
         self._process.kill()

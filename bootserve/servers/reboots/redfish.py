@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,22 +64,18 @@ class Redfish:
         """
         for left in reversed(range(TRIES)):
             try:
-                return await self._call(_restart, node, force)
+                return await self._call(node, force)
             except Unavailable:
                 if not left:
                     raise
                 await asyncio.sleep(self._pause)
         raise AssertionError
 
-    async def power(self, node: Node) -> str:
-        """Return the power state of ``node`` in the BMC's word; raises as :meth:`restart`."""
-        return await self._call(lambda system, _sushy, _force: _state(system), node, False)
-
-    async def _call(self, work: Callable[[Any, Any, bool], str], node: Node, force: bool) -> str:
+    async def _call(self, node: Node, force: bool) -> str:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="redfish")
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, self._talk, work, node, force)
+        future = loop.run_in_executor(self._threads, self._talk, node, force)
         try:
             async with asyncio.timeout(self._settings.timeout):
                 return await future
@@ -88,7 +84,7 @@ class Redfish:
                 f"the BMC of {node.name} took longer than {self._settings.timeout:g} s"
             ) from None
 
-    def _talk(self, work: Callable[[Any, Any, bool], str], node: Node, force: bool) -> str:
+    def _talk(self, node: Node, force: bool) -> str:
         bmc = bmc_of(node, self._settings.credentials, clear=not self._settings.verify)
         sushy = _sushy()
         with _translated(sushy, bmc):
@@ -103,7 +99,7 @@ class Redfish:
                 connect_timeout=CONNECT_SECONDS,
                 read_timeout=READ_SECONDS,
             )
-            return work(_system(root, bmc), sushy, force)
+            return _restart(_system(root, bmc), sushy, force)
 
     def _verify(self) -> bool | str:
         ca_file = self._settings.ca_file
