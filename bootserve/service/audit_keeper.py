@@ -94,6 +94,10 @@ class AuditKeeper:
         self._journal_failed = False
         self._cut = ""
 
+    def note(self, entry: AuditEntry) -> None:
+        """Have ``entry`` recorded within a second, or once the database takes it."""
+        self._pending.append(entry)
+
     def problems(self) -> list[str]:
         """Return what is wrong with the audit log now."""
         found = [self._watch.problem, self._cut]

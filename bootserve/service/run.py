@@ -25,7 +25,6 @@ from bootserve.servers.boot.plain_heartbeats import PlainHeartbeats
 from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
-from bootserve.service.files import load_quirks, load_scripts
 from bootserve.service.lifetime import Lifetime
 from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.memory import Memory
@@ -33,6 +32,7 @@ from bootserve.service.notify import notify
 from bootserve.service.ports import Ports, bind_ports
 from bootserve.service.privileges import LOCK_FILE, find_identity, prepare_state_dir
 from bootserve.service.recall import Recall
+from bootserve.service.reload import reload, reload_on_signal
 from bootserve.service.rollouts import make_rollouts
 from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
@@ -108,9 +108,9 @@ async def _serve(
         parts.rollouts = make_rollouts(parts, log)
         stack.callback(parts.sql.close)
         stack.callback(parts.calm.flush)
-        reload = partial(_reload, parts, tls, log)
-        loop.add_signal_handler(signal.SIGHUP, _reload_on_signal, reload, log)
-        await _start(parts, kept, ports, tls, reload, log, stack)
+        again = partial(reload, parts, tls, log)
+        reload_on_signal(again, parts.audit.note, log)
+        await _start(parts, kept, ports, tls, again, log, stack)
         gc.collect()
         gc.freeze()  # what was loaded at start stays: collections need not walk it
         snapshot = parts.current.snapshot
@@ -127,23 +127,6 @@ async def _serve(
         notify("STOPPING=1")
     log.info("stopped")
     return int(stack.failed)
-
-
-def _reload(parts: Parts, tls: Tls | None, log: Any) -> None:
-    """Read templates, quirks and certificate again; raises InvalidInput, and the old ones stay."""
-    scripts = load_scripts(parts.settings.templates_dir)
-    quirks = load_quirks(parts.settings, parts.nbps)
-    if tls is not None:
-        tls.reload()
-    parts.current.scripts, parts.shapes.book.quirks = scripts, quirks
-    log.info("reloaded")
-
-
-def _reload_on_signal(reload: Callable[[], None], log: Any) -> None:
-    try:
-        reload()
-    except BootserveError as error:
-        log.error("not reloaded", error=str(error))
 
 
 async def _start(

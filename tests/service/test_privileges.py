@@ -187,6 +187,12 @@ def test_sighup_reloads_and_what_is_wrong_is_not_taken(make: Maker, folder: Path
     server.process.send_signal(signal.SIGHUP)
     wait_log(server, "hold.ipxe.j2, line 2")
     assert admin.call("GET", "/nodes/n1/explain")["script"] == script
+    deadline = time.monotonic() + 30
+    while len(found := admin.call("GET", "/audit?kind=reload")["records"]) < 2:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    assert [one["subject"] for one in found] == ["SIGHUP", "SIGHUP"]
+    assert ["hold.ipxe.j2, line 2" in one["message"] for one in found] == [True, False]
 
 
 @pytest.fixture
