@@ -153,7 +153,10 @@ class AuditKeeper:
         return heads
 
     async def _keep_heads(self, signer: Signer, heads: dict[Chain, Head]) -> None:
-        """Write the head file, unless it names a record that is there no more: it is evidence."""
+        """Write the head file, unless it names a record that is there no more: it is evidence.
+
+        Once the alarm was raised, an admin settles it by moving the file away.
+        """
         if self._written is None:
             self._written = await asyncio.to_thread(self._read_heads)
         lost = [
@@ -161,7 +164,11 @@ class AuditKeeper:
             for chain, head in self._written.items()
             if not await self._thread.run(self._audit.holds, chain, head)
         ]
-        if lost:
+        gone = bool(lost) and not await asyncio.to_thread(self._head_file.exists)
+        if gone and self._cut:
+            self._log.info("audit alarm over", error=self._cut)
+            self._cut = ""
+        elif lost:
             words = f"the audit log was cut off or altered: {', '.join(lost)} is not what it was"
             if not self._cut:
                 self._log.error("audit alarm", error=words)
@@ -171,9 +178,10 @@ class AuditKeeper:
                 )
                 self._pending.append(entry)
             self._cut = f"{words}; see 'bootserve audit verify' and docs/audit.md"
+            if gone:  # it was taken away with what it names
+                await self._write_heads(signer, self._written)
             return
-        document = head_document(signer, self._audit.server, heads, time.time())
-        await asyncio.to_thread(self._write_heads, document)
+        await self._write_heads(signer, heads)
         self._written = heads
 
     def _read_heads(self) -> dict[Chain, Head]:
@@ -186,9 +194,13 @@ class AuditKeeper:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
-    def _write_heads(self, document: dict[str, Any]) -> None:
+    async def _write_heads(self, signer: Signer, heads: dict[Chain, Head]) -> None:
+        document = head_document(signer, self._audit.server, heads, time.time())
+        await asyncio.to_thread(self._write_file, json.dumps(document).encode() + b"\n")
+
+    def _write_file(self, data: bytes) -> None:
         with os_errors(f"writing {self._head_file}"):
-            write_atomic(self._head_file, json.dumps(document).encode() + b"\n", 0o644)
+            write_atomic(self._head_file, data, 0o644)
 
     async def _prune(self) -> None:
         """Delete what is older than its term, a small transaction at a time, and record that."""

@@ -143,6 +143,38 @@ async def test_checkpoints_come_when_something_was_recorded(tmp_path: Path) -> N
     scene.close()
 
 
+def cut_off(folder: Path) -> None:
+    """Delete all records but the first two."""
+    with closing(sqlite3.connect(folder / "bootserve.db")) as database, database:
+        database.execute("DROP TRIGGER audit_no_delete")
+        database.execute("DELETE FROM audit WHERE sequence > 2")
+
+
+@pytest.mark.parametrize("taken_too", [False, True])
+async def test_the_alarm_is_over_once_the_evidence_is_moved_away(
+    scene: Scene, taken_too: bool
+) -> None:
+    for _ in range(4):
+        await scene.record()
+    await scene.keeper.turn()
+    kept, file = scene.head(), scene.folder / "audit.head"
+    cut_off(scene.folder)
+    if taken_too:
+        file.unlink()
+    for _ in range(3):
+        await scene.keeper.turn()
+        assert scene.head() == kept
+        assert "was cut off" in scene.keeper.problems()[0]
+    file.rename(scene.folder / "evidence")
+    await scene.keeper.turn()
+    assert scene.keeper.problems() == []
+    await scene.record()
+    await scene.keeper.turn()
+    assert scene.head()["changes"]["sequence"] == 4  # two, the failure, and one more
+    events = [one["event"] for one in scene.logged.entries]
+    assert events == ["audit alarm", "audit alarm over"]
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_heads_that_are_gone_are_an_alarm_and_stay_as_evidence(
     tmp_path: Path, restarted: bool
@@ -155,9 +187,7 @@ async def test_heads_that_are_gone_are_an_alarm_and_stay_as_evidence(
     if restarted:
         scene.close()
         scene = Scene(tmp_path)
-    with closing(sqlite3.connect(tmp_path / "bootserve.db")) as database, database:
-        database.execute("DROP TRIGGER audit_no_delete")
-        database.execute("DELETE FROM audit WHERE sequence > 2")
+    cut_off(tmp_path)
     for _ in range(3):
         await scene.keeper.turn()
         assert "was cut off" in scene.keeper.problems()[0]
