@@ -26,6 +26,7 @@ def make_rollouts(parts: Parts, log: Any) -> RolloutDesk:
     database, known_good, words = parts.kept.database, parts.guards.known_good, parts.words
 
     async def recall(nodes: Sequence[str]) -> None:
+        await parts.filler.flush()  # this may be the first to find the database back
         words.restore(await parts.sql.run(last_ups, database, nodes))
 
     def retried(nodes: Iterable[str], by: str) -> None:
