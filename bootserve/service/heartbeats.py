@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bootserve.core.diffs import DiffBook
@@ -20,6 +20,8 @@ from bootserve.store.drift import DriftStore
 __all__ = ["HeartbeatKeeper"]
 
 SWEEP_SECONDS = 10.0
+SLICE = 100
+"""So many nodes are looked at before others have their turn: a site may fall silent at once."""
 SAVE_SWEEPS = 30
 """Heartbeats are saved every so many sweeps; after a crash the rest is heard again within one."""
 
@@ -27,7 +29,8 @@ SAVE_SWEEPS = 30
 class HeartbeatKeeper:
     """The running server's heartbeats.
 
-    ``drifted`` records a change (Recorder.drifted). ``watch`` is since when this server listens.
+    ``spoken`` records who fell silent or is heard again (Recorder.spoken). ``watch`` is since when
+    this server listens.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class HeartbeatKeeper:
         store: DriftStore,
         database: DatabaseThread,
         current: Current,
-        drifted: Callable[[DriftChange], None],
+        spoken: Callable[[Sequence[DriftChange]], None],
         log: Any,
         watch: Watch,
     ) -> None:
@@ -47,7 +50,7 @@ class HeartbeatKeeper:
         self.store = store
         self._database = database
         self._current = current
-        self._drifted = drifted
+        self._spoken = spoken
         self._log = log
 
     def forget_all_but(self, snapshot: Snapshot) -> None:
@@ -69,16 +72,25 @@ class HeartbeatKeeper:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             sweeps += 1
-            self.sweep(time.time())
+            await self.sweep(time.time())
             if sweeps % SAVE_SWEEPS == 0:
                 await self.save()
 
-    def sweep(self, now: float) -> None:
+    async def sweep(self, now: float) -> None:
         """Record who fell silent and who is heard again."""
-        for running in self.book:
-            if overdue(running, now, self.watch) != running.silent:
+        nodes = [running.node for running in self.book]
+        for place in range(0, len(nodes), SLICE):
+            known = [self.book.of(node) for node in nodes[place : place + SLICE]]
+            changed = [
+                running
+                for running in known
+                if running is not None and overdue(running, now, self.watch) != running.silent
+            ]
+            for running in changed:
                 running.silent = not running.silent
-                self._drifted(_spoken(running, now))
+            if changed:
+                self._spoken([_change(running, now) for running in changed])
+            await asyncio.sleep(0)
 
     async def save(self) -> None:
         """Store what nodes report now."""
@@ -88,6 +100,6 @@ class HeartbeatKeeper:
             self._log.warning("heartbeats not saved", error=str(error))
 
 
-def _spoken(running: Running, now: float) -> DriftChange:
+def _change(running: Running, now: float) -> DriftChange:
     state = "silent" if running.silent else "heard"
     return DriftChange(running.node, running.boot, now, state, running.count, running.drift)

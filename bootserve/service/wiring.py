@@ -159,7 +159,7 @@ def wire(
     book = ShapeBook(load_quirks(settings, nbps))
     shapes = _shapes(settings, book, current, kept, log, filler)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
-    words = NodeWords(heartbeats.book)
+    words = NodeWords(heartbeats.book, lambda: current.snapshot.generations)
     guards = _guards(settings, kept, log, filler.wake, words, recorder)
     forget, resolve = partial(_forget, guards, book, heartbeats), guards.known_good.published
     published = Publisher(snapshot, saver, forget, log, resolve)
@@ -228,9 +228,7 @@ def _heartbeats(
     watch = Watch(time.time(), settings.heartbeats_missed)
     store = DriftStore(kept.database)
     diffs = DiffBook(settings.drift_diff_paths)
-    return HeartbeatKeeper(
-        HeartbeatBook(), diffs, store, sql, current, recorder.drifted, log, watch
-    )
+    return HeartbeatKeeper(HeartbeatBook(), diffs, store, sql, current, recorder.spoken, log, watch)
 
 
 def _rebooting(

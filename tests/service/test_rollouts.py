@@ -38,7 +38,7 @@ class Scene:
         self.journal = Journal(folder / "journal", max_bytes=1 << 20, clock=lambda: 7.0)
         self.database = Database.open(sqlite_url(folder / "db"), self.journal.id)
         self.sql = DatabaseThread()
-        self.words = NodeWords(HeartbeatBook())
+        self.words = NodeWords(HeartbeatBook(), dict)
         self.logged = structlog.testing.LogCapture()
         log = structlog.wrap_logger(None, processors=[self.logged])
         boots = BootStore(self.database, self.journal.id)

@@ -60,7 +60,8 @@ class Recorder:
     ``counts`` is the number of phases recorded; ``seen`` is told of each after the script. ``log``
     is a structlog logger; ``appended`` is called after each append, so that the journal is carried
     to SQL soon. ``log_scripts`` logs boots whose scripts were served, where ``log`` is too slow for
-    that; ``log_strangers`` logs machines that are no node, in place of ``log``.
+    that; ``calm`` logs in place of ``log`` what may come in a flood: machines that are no node, and
+    nodes that fall silent together.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Recorder:
         log: Any,
         appended: Callable[[], None],
         log_scripts: LogScripts | None = None,
-        log_strangers: Any = None,
+        calm: Any = None,
     ) -> None:
         self._journal = journal
         self._timeline = timeline
@@ -79,7 +80,7 @@ class Recorder:
         self._log = log
         self._appended = appended
         self._log_scripts = log_scripts or self._log_each
-        self._log_strangers = log_strangers or log
+        self._calm = calm or log
         self.counts: Counter[Phase] = Counter()
         self.seen: SeenPhase = _unseen
         self._minted: list[_Minted] = []
@@ -223,13 +224,21 @@ class Recorder:
         self._appended()
 
     def drifted(self, change: DriftChange) -> None:
-        """Record that a node's drift changed, or that it fell silent or was heard again."""
+        """Record that a node's drift changed."""
         self._journal.append(drift_record(change))
         self._appended()
-        say = self._log.warning if change.state in ("altered", "silent") else self._log.info
+        say = self._log.warning if change.state == "altered" else self._log.info
         first = [f"{one.kind} {one.path}" for one in change.entries[:3]]
         detail = {"count": change.count, "detail": ", ".join(first)} if first else {}
         say(change.state, node=change.node, boot=change.boot, **detail)
+
+    def spoken(self, changes: Sequence[DriftChange]) -> None:
+        """Record which nodes fell silent or were heard again, by one write."""
+        self._journal.append_all([drift_record(one) for one in changes])
+        self._appended()
+        for one in changes:
+            say = self._calm.warning if one.state == "silent" else self._calm.info
+            say(one.state, node=one.node, boot=one.boot)
 
     def discovered(self, machine: Discovered) -> None:
         """Record a machine that is no node, unless that was done within the minute."""
@@ -249,9 +258,7 @@ class Recorder:
             )
         )
         self._appended()
-        self._log_strangers.info(
-            "discovered", mac=passed.mac, uuid=passed.uuid, serial=passed.serial
-        )
+        self._calm.info("discovered", mac=passed.mac, uuid=passed.uuid, serial=passed.serial)
 
 
 def active_boot(boot: Boot, generation: Generation) -> ActiveBoot:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bootserve.core.heartbeats import HeartbeatBook, Running
+from bootserve.core.resolve import Generations
 from bootserve.model.generation import GenerationRef
 from bootserve.model.rollout import Sighting
 
@@ -13,10 +14,14 @@ __all__ = ["NodeWords"]
 
 
 class NodeWords:
-    """Answers what a node last said; the newest boot that it spoke by counts."""
+    """Answers what a node last said; the newest boot that it spoke by counts.
 
-    def __init__(self, book: HeartbeatBook) -> None:
+    ``generations`` returns those that there are.
+    """
+
+    def __init__(self, book: HeartbeatBook, generations: Callable[[], Generations]) -> None:
         self._book = book
+        self._generations = generations
         self._before: dict[str, Sighting] = {}
 
     def restore(self, known: Mapping[str, Sighting]) -> None:
@@ -29,7 +34,11 @@ class NodeWords:
         if running is not None and running.root == running.expected_root:
             return running.generation
         before = self._before.get(node)
-        return before.generation if before else None
+        if before is None or before.generation is None:
+            return None
+        known = self._generations().get(before.generation)
+        own = known is not None and before.root == known.manifest.artifacts["root"].sha256
+        return before.generation if own else None
 
     def of(self, node: str) -> Sighting | None:
         """Return what ``node`` last said, or None when it never spoke."""
