@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 r"""Keep Ceph from moving data while a storage host reboots.
 
-before  waits until the host's OSDs may stop without making data unavailable (ceph osd ok-to-stop),
-        then sets noout for this host alone (ceph osd set-group noout HOST).
+before  sets noout for this host alone (ceph osd set-group noout HOST) and asks whether its OSDs may
+        stop without making data unavailable (ceph osd ok-to-stop), together with those of all that
+        has noout: another host may be about to reboot. If not, it takes noout back and tries again.
 after   waits until the host's OSDs are up again and takes noout back. If they do not come up it
         fails and leaves noout set: somebody has to look, and "ceph osd unset-group noout HOST" then
         starts the recovery.
@@ -33,6 +34,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -85,6 +87,11 @@ class Ceph:
         """Return the OSDs of a host."""
         return [int(one) for one in self.ask("osd", "ls-tree", host)]
 
+    def noout(self) -> set[str]:
+        """Return the hosts, or whatever in the CRUSH map, that noout is set for."""
+        flags = self.ask("osd", "dump").get("crush_node_flags", {})
+        return {name for name, set_for in flags.items() if "noout" in set_for}
+
     def down(self, osds: list[int]) -> list[int]:
         """Return which of ``osds`` are not up."""
         dump = self.ask("osd", "dump")
@@ -93,23 +100,30 @@ class Ceph:
 
 
 def before(ceph: Ceph, host: str, options: argparse.Namespace, test: bool) -> None:
-    """Wait until the host may stop, and set noout for it."""
+    """Set noout for the host once it may stop."""
     deadline = time.monotonic() + options.timeout
     osds = ceph.osds(host)
     if not osds:
         print(f"{host} has no OSDs")
         return
+    ours = not test and host not in ceph.noout()
     while True:
-        code, _, said = ceph.run("osd", "ok-to-stop", *map(str, osds))
+        if not test:  # first, so that of two hosts one at least sees the other
+            ceph.ask("osd", "set-group", "noout", host)
+        others = sorted(ceph.noout() - {host})
+        stopping = {*osds, *(osd for other in others for osd in ceph.osds(other))}
+        code, _, said = ceph.run("osd", "ok-to-stop", *map(str, sorted(stopping)))
         if code == 0:
             break
+        if ours:
+            ceph.ask("osd", "unset-group", "noout", host)
         if test or time.monotonic() >= deadline:
-            raise Failure(f"the OSDs of {host} may not stop now: {said}")
-        time.sleep(options.pause)
+            beside = f", beside those of {', '.join(others)}, which have noout" if others else ""
+            raise Failure(f"the OSDs of {host} may not stop now{beside}: {said}")
+        time.sleep(options.pause * random.uniform(0.5, 1.5))
     if test:
         print(f"test: the {len(osds)} OSDs of {host} may stop; noout would be set for it")
         return
-    ceph.ask("osd", "set-group", "noout", host)
     print(f"noout is set for {host}, which has {len(osds)} OSDs")
 
 

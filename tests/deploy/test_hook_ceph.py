@@ -30,15 +30,16 @@ if words[:2] == ["osd", "ls-tree"]:
     out = cluster["hosts"].get(words[2])
 elif words[:2] == ["osd", "ok-to-stop"]:
     cluster["busy"] -= 1
-    if cluster["busy"] >= 0:
+    if cluster["busy"] >= 0 or len(words) - 2 > cluster["most"]:
         print("Error EBUSY: unsafe to stop osd(s) at this time", file=sys.stderr)
         code = 16
 elif words == ["osd", "dump"]:
     cluster["down"] -= 1
     up = int(cluster["down"] < 0)
     out = {{"osds": [{{"osd": n, "up": up if n == 4 else 1, "in": 1}} for n in range(6)]}}
+    out["crush_node_flags"] = {{name: ["noout"] for name in cluster["noout"]}}
 elif words[:3] == ["osd", "set-group", "noout"]:
-    cluster["noout"].append(words[3])
+    cluster["noout"] = sorted({{*cluster["noout"], words[3]}})
 elif words[:3] == ["osd", "unset-group", "noout"]:
     cluster["noout"].remove(words[3])
 else:
@@ -55,7 +56,8 @@ class Cluster:
         self.program.write_text(STAND_IN)
         self.program.chmod(0o755)
         self._path = folder / "cluster.json"
-        self.set(hosts={"n1": [3, 4, 5], "n2": []}, busy=0, down=0, noout=[], calls=[])
+        hosts = {"n1": [3, 4, 5], "n2": [], "n3": [0, 1, 2]}
+        self.set(hosts=hosts, busy=0, most=3, down=0, noout=[], calls=[])
 
     def set(self, **values: Any) -> None:
         known = self.state if self._path.exists() else {}
@@ -80,12 +82,13 @@ def cluster(tmp_path: Path) -> Cluster:
 async def test_noout_is_set_once_the_host_may_stop_and_taken_back_once_it_is_up(
     cluster: Cluster,
 ) -> None:
-    cluster.set(busy=2, down=2)
+    cluster.set(busy=2)
     assert await cluster("before") == "noout is set for n1, which has 3 OSDs\n"
     assert cluster.state["noout"] == ["n1"]
-    ask = "osd ok-to-stop 3 4 5"
-    assert cluster.state["calls"] == ["osd ls-tree n1", ask, ask, ask, "osd set-group noout n1"]
-    cluster.set(calls=[])
+    ask = ["osd set-group noout n1", "osd dump", "osd ok-to-stop 3 4 5"]
+    no = [*ask, "osd unset-group noout n1"]
+    assert cluster.state["calls"] == ["osd ls-tree n1", "osd dump", *no, *no, *ask]
+    cluster.set(calls=[], down=2)
     said = await cluster("after")
     assert said == "noout is no longer set for n1; its 3 OSDs are up\n"
     assert cluster.state["noout"] == []
@@ -98,6 +101,23 @@ async def test_a_host_that_may_not_stop_is_left_alone(cluster: Cluster) -> None:
     said = await cluster("before", "--timeout", "0.3", code=1)
     assert "may not stop now: Error EBUSY: unsafe to stop osd(s)" in said
     assert cluster.state["noout"] == []
+
+
+async def test_two_hosts_that_may_not_both_stop_go_one_after_the_other(cluster: Cluster) -> None:
+    """The second one asks while the first, which may go, is still up."""
+    await cluster("before")
+    said = await cluster("before", "--host", "n3", "--timeout", "0.3", code=1)
+    assert "of n3 may not stop now, beside those of n1, which have noout: Error EBUSY" in said
+    assert cluster.state["noout"] == ["n1"]
+    assert "osd ok-to-stop 0 1 2 3 4 5" in cluster.state["calls"]
+    await cluster("after")
+    assert await cluster("before", "--host", "n3") == "noout is set for n3, which has 3 OSDs\n"
+
+
+async def test_noout_that_was_there_stays(cluster: Cluster) -> None:
+    cluster.set(busy=1_000_000, noout=["n1"])
+    await cluster("before", "--timeout", "0.1", code=1)
+    assert cluster.state["noout"] == ["n1"]
 
 
 async def test_osds_that_stay_down_keep_noout_and_say_how_to_go_on(cluster: Cluster) -> None:
