@@ -23,7 +23,7 @@ from bootserve.model.rollout import RolloutState
 from bootserve.servers.admin import rollouts
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Empty, NoQuery, Request
-from bootserve.servers.admin.schemas_rollout import AbortBody, RolloutBody
+from bootserve.servers.admin.schemas_rollout import AbortBody, RolloutBody, RolloutQuery
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -74,11 +74,22 @@ class World:
     async def ask(self, verb: str, body: Request, base: int | None) -> Any:
         """Return what the handler answers; what is before it has seen ``base`` and let it pass."""
         path = f"/rollouts/{{number}}/{verb}" if verb else "/rollouts"
+        raw = make_mocked_request("POST", "/")
+        call = Call(ROOT, {"number": "1"}, NoQuery(), body, raw, base=base)
+        return await self._handler("POST", path)(call)
+
+    async def listed(self, scope: str) -> list[int]:
+        """Return the numbers of the rollouts that a viewer of ``scope`` is shown."""
+        who = Subject("x", (Binding(AccessRole.VIEWER, Scope.parse(scope)),))
+        call = Call(who, {}, RolloutQuery(), Empty(), make_mocked_request("GET", "/"))
+        answer: Any = await self._handler("GET", "/rollouts")(call)
+        return [one.number for one in answer.rollouts]
+
+    def _handler(self, method: str, path: str) -> Callable[[Call[Any, Any]], Awaitable[Any]]:
         plane = cast(AdminPlane, SimpleNamespace(current=self.current, rollouts=self.desk))
         found = rollouts.routes(plane)
-        (route,) = (one for one in found if (one.method, one.path) == ("POST", path))
-        raw = make_mocked_request("POST", "/")
-        return await route.handler(Call(ROOT, {"number": "1"}, NoQuery(), body, raw, base=base))
+        (route,) = (one for one in found if (one.method, one.path) == (method, path))
+        return route.handler
 
 
 async def _nothing(_: object) -> None:
@@ -124,5 +135,14 @@ def test_orders_that_name_the_current_revision_are_followed(tmp_path: Path) -> N
         assert (await world.ask("resume", Empty(), number)).state == "running"
         assert (await world.ask("retry", Empty(), number)).state == "running"
         assert (await world.ask("abort", AbortBody(), number)).state == "aborted"
+
+    run(tmp_path, play)
+
+
+def test_a_viewer_is_shown_rollouts_of_nodes_in_scope(tmp_path: Path) -> None:
+    async def play(world: World) -> None:
+        await world.ask("", BEGIN, None)
+        assert await world.listed("site") == await world.listed("role/compute") == [1]
+        assert await world.listed("role/other") == await world.listed("rack/r1") == []
 
     run(tmp_path, play)
