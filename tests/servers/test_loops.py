@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ from vm_harness.lab import Lab
 from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
-from bootserve.errors import PacketError
-from bootserve.wire.dhcp import DhcpPacket, build, parse
+from bootserve.wire.dhcp import DhcpPacket
 from tests.support.api import Admin
 from tests.support.curl import curl
-from tests.support.netns import inside
+from tests.support.dhcp import answered
 
 MAC = "02:00:00:44:00:50"
 TOKEN = "a" * 64
@@ -94,18 +92,7 @@ def offered(client: Namespace, kind: int) -> bool:
     options = {53: bytes((kind,)), 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)}
     chaddr = bytes.fromhex(MAC.replace(":", ""))
     packet = DhcpPacket(op=1, xid=0xCAFE, chaddr=chaddr, flags=0x8000, options=options)
-    with inside(client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
-        sock.bind(("", 68))
-        sock.sendto(build(packet), ("255.255.255.255", 67))
-        sock.settimeout(1.5 if kind == 1 else 0.2)
-        try:
-            while True:  # the other DHCP server answers too, without a file
-                if parse(sock.recv(2048)).file:
-                    return True
-        except (TimeoutError, PacketError):
-            return False
+    return bool(answered(client, packet, lambda one: one.file, 1.5 if kind == 1 else 0.2))
 
 
 def test_a_chainload_loop_is_offered_no_nbp(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import tftpy
 from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
-from bootserve.errors import PacketError
-from bootserve.wire.dhcp import OPT_BOOTFILE, DhcpPacket, build, parse
+from bootserve.wire.dhcp import OPT_BOOTFILE, DhcpPacket
 from tests.support.api import Admin, Problem
 from tests.support.curl import curl
+from tests.support.dhcp import answered
 from tests.support.netns import inside
 
 MAC = "02:00:00:44:00:50"
@@ -52,18 +51,8 @@ def offered(client: Namespace, arch: int = 7, vendor: bytes = b"PXEClient") -> s
     options = {53: b"\1", 60: vendor, 93: arch.to_bytes(2, "big"), 97: bytes(17)}
     chaddr = bytes.fromhex(MAC.replace(":", ""))
     packet = DhcpPacket(op=1, xid=0xCAFE, chaddr=chaddr, flags=0x8000, options=options)
-    with inside(client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
-        sock.bind(("", 68))
-        sock.sendto(build(packet), ("255.255.255.255", 67))
-        sock.settimeout(1.5)
-        try:
-            while True:  # the other DHCP server answers too, without a file
-                if name := parse(sock.recv(2048)).options.get(OPT_BOOTFILE, b""):
-                    return name.decode()
-        except (TimeoutError, PacketError):
-            return ""
+    found = answered(client, packet, lambda one: one.options.get(OPT_BOOTFILE, b""), 1.5)
+    return found.decode()
 
 
 def fetched(client: Namespace, name: str, folder: Path) -> bytes:

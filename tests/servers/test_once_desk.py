@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from bootserve.servers.boot.once import OnceDesk
 from bootserve.store.journal import Journal
 from bootserve.store.once_files import OnceFiles
 from bootserve.store.records import OnceRecord
+from tests.support.disks import fill, small_disk
 from tests.support.states import MAC
 
 ONCE = BootOnce("a" * 32, "n1", OnceAction.LOCAL, "", "", "root", 1000.0)
@@ -27,28 +26,12 @@ HERE = "10.0.0.9"
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, for the files of the actions."""
-    mountpoint = tmp_path / "disk"
-    mountpoint.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mountpoint], check=True)
-    yield mountpoint
-    subprocess.run(["umount", "--lazy", mountpoint], check=True)
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def remount(disk: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
-
-
-def fill(disk: Path) -> None:
-    """Write a file until there is no room."""
-    filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
-    try:
-        while True:
-            os.write(filler, bytes(4096))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-    finally:
-        os.close(filler)
 
 
 class World:
@@ -110,7 +93,7 @@ async def test_what_could_not_be_made_durable_is_not_handed_out(world: World) ->
 
 async def test_a_full_disk_neither_keeps_it_nor_repeats_it(world: World) -> None:
     await world.desk.put(ONCE)
-    fill(world.disk)
+    fill(world.disk / "filler")
     with pytest.raises(StorageFull):
         await world.desk.put(BootOnce("b" * 32, "n2", OnceAction.LOCAL, "", "", "root", 1.0))
     assert world.desk.pending("n2") is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import tftpy
 from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
-from bootserve.errors import PacketError
-from bootserve.wire.dhcp import DhcpPacket, build, parse
+from bootserve.wire.dhcp import DhcpPacket
 from tests.cli.runner import Cli
 from tests.support.api import Admin
 from tests.support.curl import curl
+from tests.support.dhcp import answered
 from tests.support.netns import inside
 
 MAC, OTHER = "02:00:00:44:00:50", "02:00:00:44:00:51"
@@ -48,18 +47,7 @@ def dhcp(client: Namespace, xid: int, options: dict[int, bytes], mac: str = MAC)
     usual = {53: b"\1", 60: b"PXEClient:Arch:00000", 93: b"\0\0", 97: bytes(17)}
     chaddr = bytes.fromhex(mac.replace(":", ""))
     packet = DhcpPacket(op=1, xid=xid, chaddr=chaddr, flags=0x8000, options=usual | options)
-    with inside(client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
-        sock.bind(("", 68))
-        sock.sendto(build(packet), ("255.255.255.255", 67))
-        sock.settimeout(5.0)
-        try:
-            while True:
-                if name := parse(sock.recv(2048)).options.get(67, b""):
-                    return name.decode()
-        except (TimeoutError, PacketError):
-            return ""
+    return answered(client, packet, lambda one: one.options.get(67, b""), 5.0).decode()
 
 
 def start(client: Namespace, folder: Path, xid: int) -> dict[str, Any]:

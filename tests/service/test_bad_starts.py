@@ -153,10 +153,7 @@ def test_a_damaged_database_leaves_the_last_revision_being_served(
     admin = Admin(server.state_dir)
     client = lab.client("away", "10.44.0.60")
     client.ip("link", "set", "eth1", "address", "02:00:00:44:00:60")
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=["02:00:00:44:00:60"], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    admin.bring_in("02:00:00:44:00:60")
     server.terminate()
     database = server.state_dir / "bootserve.db"
     kept = database.read_bytes()

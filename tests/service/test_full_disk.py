@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,17 +12,15 @@ from vm_harness.lab import Lab
 from tests.service.conftest import Servers
 from tests.support.api import Admin, Problem
 from tests.support.curl import curl
+from tests.support.disks import fill, small_disk
 
 MAC = "02:00:00:44:00:61"
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", "8m") as folder:
+        yield folder
 
 
 def files(folder: Path) -> set[str]:
@@ -33,32 +29,16 @@ def files(folder: Path) -> set[str]:
     }
 
 
-def fill(path: Path) -> None:
-    """Write to ``path`` until its disk is full."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        while True:
-            os.write(file, b"\0" * 4096)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-    finally:
-        os.close(file)
-
-
 def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
-    lab: Lab, servers: Servers, small_disk: Path
+    lab: Lab, servers: Servers, disk: Path
 ) -> None:
-    state = small_disk / "state"
+    state = disk / "state"
     server = servers.make(state_dir=state)
     server.start()
     admin = Admin(state)
     client = lab.client("full", "10.44.0.61")
     client.ip("link", "set", "eth1", "address", MAC)
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    admin.bring_in(MAC)
     before = files(state)
 
     with pytest.raises(Problem) as refused:
@@ -70,7 +50,7 @@ def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
     assert [one["name"] for one in generations] == ["web@1"]
     assert admin.publish("web", "2") == "web@2"
 
-    filler = small_disk / "filler"
+    filler = disk / "filler"
     fill(filler)
     scripts = set()
     for generation in ("web@1", "web@2") * 2:
@@ -90,18 +70,15 @@ def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
 
 
 def test_a_server_that_died_on_a_full_disk_starts_and_nodes_boot(
-    lab: Lab, servers: Servers, small_disk: Path
+    lab: Lab, servers: Servers, disk: Path
 ) -> None:
-    server = servers.make(state_dir=small_disk / "state")
+    server = servers.make(state_dir=disk / "state")
     server.start()
     admin = Admin(server.state_dir)
     client, mac = lab.client("died", "10.44.0.63"), "02:00:00:44:00:63"
     client.ip("link", "set", "eth1", "address", mac)
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=[mac], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
-    boots, filler = [], small_disk / "filler"
+    admin.bring_in(mac)
+    boots, filler = [], disk / "filler"
     for number in (63, 64, 65):  # each time another address: it is no retry
         client.ip("address", "replace", f"10.44.0.{number}/24", "dev", "eth1")
         text = curl(client, f"/boot/{mac}.ipxe", "--interface", f"10.44.0.{number}").text
@@ -124,10 +101,7 @@ def test_a_full_journal_is_counted_and_shown_and_boots_go_on(lab: Lab, servers: 
     admin = Admin(server.state_dir)
     client = lab.client("journal", "10.44.0.62")
     client.ip("link", "set", "eth1", "address", "02:00:00:44:00:62")
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=["02:00:00:44:00:62"], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    admin.bring_in("02:00:00:44:00:62")
     server.terminate()
     database = server.state_dir / "bootserve.db"
     kept = database.read_bytes()

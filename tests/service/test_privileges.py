@@ -91,10 +91,7 @@ def assert_unprivileged(server: BootServer, uid: int, bounding: int = 0) -> None
 
 def bring_in(server: BootServer) -> Admin:
     admin = Admin(server.state_dir)
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    admin.bring_in(MAC)
     return admin
 
 

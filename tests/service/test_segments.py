@@ -50,10 +50,7 @@ def server(
     other = sides[1].segment.interface
     server = lab.bootserve(state_dir=folder / "state", arguments=["--interface", other]).start()
     admin = Admin(server.state_dir)
-    admin.publish("web", "1")
-    admin.call("PUT", "/roles/compute", image="web")
-    admin.call("POST", "/nodes", name="n1", macs=[MAC], role="compute")
-    admin.call("PUT", "/pins", scope="site", generation="web@1")
+    admin.bring_in(MAC)
     yield server
     server.stop()
 

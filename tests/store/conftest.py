@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from bootserve.model.names import parse_mac
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
 from bootserve.store.journal import Journal
+from tests.support.disks import small_disk
 from tests.support.states import node, state
 
 
@@ -24,13 +24,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB, which really fills up."""
-    mountpoint = tmp_path / "tiny"
-    mountpoint.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mountpoint], check=True)
-    try:
-        yield mountpoint
-    finally:
-        subprocess.run(["umount", "--lazy", mountpoint], check=True)
+    with small_disk(tmp_path / "tiny", "1m") as folder:
+        yield folder
 
 
 @pytest.fixture

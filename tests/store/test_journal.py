@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -21,20 +21,6 @@ LINE = 90
 
 def phase(n: int) -> PhaseRecord:
     return PhaseRecord(f"b{n:06}", "kernel", float(n))
-
-
-def reopen(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
-    opened: list[Journal] = []
-
-    def open_journal(max_bytes: int = 1 << 20, clock: Callable[[], float] = lambda: 7.0) -> Journal:
-        for journal in opened:
-            journal.close()
-        opened[:] = [Journal(tmp_path / "journal", max_bytes=max_bytes, clock=clock)]
-        return opened[0]
-
-    yield open_journal
-    for journal in opened:
-        journal.close()
 
 
 Reopen = Callable[..., Journal]

@@ -88,5 +88,12 @@ class Admin:
         )
         return str(self.register(manifest)["generation"]["name"])
 
+    def bring_in(self, mac: str) -> None:
+        """Have a node ``n1`` with this MAC, and ``web@1``, which it boots."""
+        self.publish("web", "1")
+        self.call("PUT", "/roles/compute", image="web")
+        self.call("POST", "/nodes", name="n1", macs=[mac], role="compute")
+        self.call("PUT", "/pins", scope="site", generation="web@1")
+
     def register(self, manifest: Manifest) -> Any:
         return self.call("POST", "/generations", manifest=manifest.to_bytes().decode())

@@ -12,13 +12,15 @@ from dataclasses import replace
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
+from vm_harness.net import Namespace
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
 from bootserve.core.quirks import QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
+from bootserve.errors import PacketError
 from bootserve.servers.dhcp import DhcpEvent, DhcpServer, Handler
-from bootserve.wire.dhcp import DhcpPacket, build
+from bootserve.wire.dhcp import DhcpPacket, build, parse
 from bootserve.wire.pxe import ClientArch
 from tests.support.netns import Link, inside, joined
 
@@ -68,6 +70,27 @@ def replied(packet: DhcpPacket, port: int = 67) -> bytes:
     reply = handle(build(packet), port)
     assert isinstance(reply, Reply)
     return reply.data
+
+
+def answered(
+    client: Namespace, packet: DhcpPacket, look: Callable[[DhcpPacket], bytes], seconds: float
+) -> bytes:
+    """Broadcast ``packet`` on ``client``'s ``eth1``; return what ``look`` first finds in an answer.
+
+    Empty when no more comes for ``seconds``: other servers answer too, and what they say is passed.
+    """
+    with inside(client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1")
+        sock.bind(("", 68))
+        sock.sendto(build(packet), ("255.255.255.255", 67))
+        sock.settimeout(seconds)
+        try:
+            while not (found := look(parse(sock.recv(2048)))):
+                pass
+        except (TimeoutError, PacketError):
+            return b""
+        return found
 
 
 @contextlib.contextmanager
