@@ -22,7 +22,7 @@ SLICE = 8 << 20
 SLICE_SECONDS = 120.0
 """A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 
-_MOST = 1 << 20
+_MOST = 4 << 20
 """Bytes in one call, so that a fast client does not keep the others waiting."""
 _PROBE = 512 << 10
 """Distance of the bytes that are looked for in the page cache: a disk reads as much in a moment."""
