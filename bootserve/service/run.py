@@ -25,6 +25,7 @@ from bootserve.servers.boot.plain_heartbeats import PlainHeartbeats
 from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
+from bootserve.service.hugepages import keep_huge_pages
 from bootserve.service.lifetime import Lifetime
 from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.memory import Memory
@@ -113,6 +114,7 @@ async def _serve(
         await _start(parts, kept, ports, tls, again, log, stack)
         gc.collect()
         gc.freeze()  # what was loaded at start stays: collections need not walk it
+        stack.background(keep_huge_pages(lambda: parts.current.snapshot.revision.number))
         snapshot = parts.current.snapshot
         log.info(
             "ready",
