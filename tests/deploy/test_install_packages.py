@@ -22,9 +22,16 @@ APT = """\
 [ "$2" = update ] && exit 0
 answer=0
 /usr/sbin/policy-rc.d atd start || answer=$?
+[ -z "${ENABLES:-}" ] || ln -s ../init.d/relay /etc/rc2.d/S01relay
 echo "$DEBIAN_FRONTEND $answer $*" > "$SEEN"
 while [ -e "$SEEN.wait" ]; do sleep 0.02; done
 exit "${APT_STATUS:-0}"
+"""
+
+UPDATE_RC = """\
+#!/bin/sh
+echo "$*" >> "$SEEN.disabled"
+mv /etc/rc2.d/S01relay /etc/rc2.d/K01relay
 """
 
 
@@ -41,13 +48,17 @@ class Machine:
         (self.folder / "list").write_text("no-such-package  # and why\nbash\n")
         self.sbin.mkdir()
         (self.folder / "bin").mkdir()
-        (self.folder / "bin/apt-get").write_text(APT)
-        (self.folder / "bin/apt-get").chmod(0o755)
+        (self.folder / "rc2.d").mkdir()
+        (self.folder / "rc2.d/S01own").symlink_to("../init.d/own")
+        for name, text in {"apt-get": APT, "update-rc.d": UPDATE_RC}.items():
+            (self.folder / "bin" / name).write_text(text)
+            (self.folder / "bin" / name).chmod(0o755)
 
     def start(self, **env: str) -> subprocess.Popen[str]:
-        enter = 'mount --bind "$1" /usr/sbin && exec "$2" "$3"'
+        enter = 'mount --bind "$1" /usr/sbin && mount --bind "$4" /etc/rc2.d && exec "$2" "$3"'
         script = ROOT / "deploy/install-packages"
         words = ["sh", "-c", enter, "sh", self.sbin, script, self.folder / "list"]
+        words.append(self.folder / "rc2.d")
         path = f"{self.folder}/bin:/usr/bin:/bin"
         return subprocess.Popen(
             ["/usr/bin/unshare", "--mount", *map(str, words)],
@@ -78,6 +89,13 @@ def test_while_apt_runs_no_service_may_start(machine: Machine) -> None:
     assert machine.run() == (0, "installing: no-such-package\n")
     assert machine.seen.read_text() == ASKED
     assert machine.left() == []
+
+
+def test_what_is_installed_does_not_start_with_the_machine(machine: Machine) -> None:
+    assert machine.run(ENABLES="1")[0] == 0
+    assert (machine.folder / "seen.disabled").read_text() == "relay disable\n"
+    left = sorted(path.name for path in (machine.folder / "rc2.d").iterdir())
+    assert left == ["K01relay", "S01own"]  # the machine's own starts as before
 
 
 def test_nothing_missing_means_nothing_done(machine: Machine) -> None:
