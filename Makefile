@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 # namespaces, mounts and low ports need root
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: help setup packages demo test test-matrix fuzz check bench golden lock fresh clean
+.PHONY: help setup packages demo test test-matrix test-rollout fuzz check bench golden lock fresh clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install what is missing: Debian packages and .venv
 
@@ -30,6 +30,9 @@ test: setup check ## run every test (under 19 minutes on two cores)
 
 test-matrix: setup ## boot every firmware in every way (docs/firmware.md)
 	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix
+
+test-rollout: setup ## roll out over four real nodes (ONLY=no-init, or hangs; ten minutes each)
+	$(ASROOT) $(BIN)/python -m pytest --durations 0 -m matrix tests/vm/test_rollout.py $(if $(ONLY),-k '$(ONLY)')
 
 fuzz: setup ## fuzz what faces the network, TIME seconds a parser (300)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(TIME),300)

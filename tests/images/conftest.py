@@ -9,40 +9,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from bootserve.build.bundle import Bundle
-from tests.support.bundles import built_once
+from tests.support.bundles import built_once, hang_at_start
 
 MAC = "52:54:00:aa:bb:01"
-HANG = """\
-[Unit]
-DefaultDependencies=no
-Before=sysinit.target
-
-[Service]
-Type=oneshot
-TimeoutStartSec=infinity
-ExecStart=/bin/sleep infinity
-"""
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
 def hanging_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The demo image with a unit that never ends its start and that everything waits for."""
-
-    def change(definition: Path) -> None:
-        units = definition / "files/etc/systemd/system"
-        (units / "sysinit.target.requires").mkdir(parents=True)
-        (units / "sysinit.target.requires/hang.service").symlink_to("../hang.service")
-        (units / "hang.service").write_text(HANG)
-
-    return built_once(tmp_path_factory, "hanging", change)
+    return built_once(tmp_path_factory, "hanging", hang_at_start)
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 from bootserve.build.bundle import Bundle, read_bundle
 from bootserve.build.image import build_image, default_cache_dir
 
-__all__ = ["DEMO", "ROOT", "built_once", "small_base"]
+__all__ = ["DEMO", "ROOT", "built_once", "hang_at_start", "small_base"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "images/demo"
@@ -21,6 +21,17 @@ BASE = ROOT / "images/debian-base"
 _BASE_PACKAGES = (
     '["dbus", "iproute2", "logrotate", "man-db", "openssh-server", "procps", "systemd-resolved"]'
 )
+
+_HANG = """\
+[Unit]
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/bin/sleep infinity
+"""
 
 
 def built_once(
@@ -60,3 +71,11 @@ def small_base(definition: Path) -> None:
     toml = toml.replace('kernel = "generic"', 'kernel = "cloud"')
     toml = toml.replace("compression_level = 15", "compression_level = 1")
     (definition / "image.toml").write_text(toml)
+
+
+def hang_at_start(definition: Path) -> None:
+    """Add a unit that never ends its start and that everything waits for."""
+    units = definition / "files/etc/systemd/system"
+    (units / "sysinit.target.requires").mkdir(parents=True)
+    (units / "sysinit.target.requires/hang.service").symlink_to("../hang.service")
+    (units / "hang.service").write_text(_HANG)
