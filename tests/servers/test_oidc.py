@@ -124,7 +124,7 @@ def test_a_good_token_is_its_users(make: Callable[[str], str]) -> None:
         (signed(RSA, "RS256", "one", iss="http://evil.example"), "issuer"),
         (signed(RSA, "RS256", "one", exp=time.time() - 60), "has expired"),
         (signed(RSA, "RS256", "one", exp=None), "exp"),
-        (signed(RSA, "RS256", "one", nbf=time.time() + 600), "not yet valid"),
+        (signed(RSA, "RS256", "one", nbf=time.time() + 86_400), "not yet valid"),
         (signed(RSA, "RS256", "one", sub="a\nb"), "no usable claim sub"),
         (signed(RSA, "RS256", "one", sub=None), "no usable claim sub"),
         (lambda _: "eyJx.eyJ.x", "not a JWT"),
