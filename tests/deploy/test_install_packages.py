@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+UNITS = "/etc/systemd/system"
 ROOT = Path(__file__).resolve().parents[2]
 # what apt's maintainer scripts would be told, then what the test wants
 APT = """\
@@ -22,12 +23,21 @@ APT = """\
 [ "$2" = update ] && exit 0
 answer=0
 /usr/sbin/policy-rc.d atd start || answer=$?
-[ -z "${ENABLES:-}" ] || ln -s ../init.d/relay /etc/rc2.d/S01relay
+if [ -n "${ENABLES:-}" ]; then
+    ln -s ../init.d/relay /etc/rc2.d/S01relay
+    ln -s ../init.d/other /etc/rc2.d/S02other
+    ln -s /lib/systemd/system/relay.service /etc/systemd/system/relay.service
+fi
 echo "$DEBIAN_FRONTEND $answer $*" > "$SEEN"
 while [ -e "$SEEN.wait" ]; do sleep 0.02; done
 exit "${APT_STATUS:-0}"
 """
 
+DPKG = """\
+#!/bin/sh
+[ "$*" = "-L no-such-package" ] || exit 1
+printf '%s\\n' /etc/init.d /etc/init.d/relay /lib/systemd/system/relay.service
+"""
 UPDATE_RC = """\
 #!/bin/sh
 echo "$*" >> "$SEEN.disabled"
@@ -48,17 +58,19 @@ class Machine:
         (self.folder / "list").write_text("no-such-package  # and why\nbash\n")
         self.sbin.mkdir()
         (self.folder / "bin").mkdir()
-        (self.folder / "rc2.d").mkdir()
-        (self.folder / "rc2.d/S01own").symlink_to("../init.d/own")
-        for name, text in {"apt-get": APT, "update-rc.d": UPDATE_RC}.items():
+        self.links = {self.folder / "rc2.d": "/etc/rc2.d", self.folder / "units": UNITS}
+        for folder in self.links:
+            folder.mkdir()
+            (folder / "S01own").symlink_to("../init.d/own")
+        for name, text in {"apt-get": APT, "dpkg": DPKG, "update-rc.d": UPDATE_RC}.items():
             (self.folder / "bin" / name).write_text(text)
             (self.folder / "bin" / name).chmod(0o755)
 
     def start(self, **env: str) -> subprocess.Popen[str]:
-        enter = 'mount --bind "$1" /usr/sbin && mount --bind "$4" /etc/rc2.d && exec "$2" "$3"'
+        over = {self.sbin: "/usr/sbin", **self.links}
+        enter = "".join(f"mount --bind '{own}' {place} && " for own, place in over.items())
         script = ROOT / "deploy/install-packages"
-        words = ["sh", "-c", enter, "sh", self.sbin, script, self.folder / "list"]
-        words.append(self.folder / "rc2.d")
+        words = ["sh", "-c", f'{enter} exec "$1" "$2"', "sh", script, self.folder / "list"]
         path = f"{self.folder}/bin:/usr/bin:/bin"
         return subprocess.Popen(
             ["/usr/bin/unshare", "--mount", *map(str, words)],
@@ -94,8 +106,8 @@ def test_while_apt_runs_no_service_may_start(machine: Machine) -> None:
 def test_what_is_installed_does_not_start_with_the_machine(machine: Machine) -> None:
     assert machine.run(ENABLES="1")[0] == 0
     assert (machine.folder / "seen.disabled").read_text() == "relay disable\n"
-    left = sorted(path.name for path in (machine.folder / "rc2.d").iterdir())
-    assert left == ["K01relay", "S01own"]  # the machine's own starts as before
+    left = [sorted(path.name for path in folder.iterdir()) for folder in machine.links]
+    assert left == [["K01relay", "S01own", "S02other"], ["S01own"]]  # others start as before
 
 
 def test_nothing_missing_means_nothing_done(machine: Machine) -> None:
