@@ -22,7 +22,7 @@ _SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def use_huge_pages(setting: Path = _SETTING) -> int:
-    """Have the kernel put this process' memory into huge pages, and return how many bytes are.
+    """Have the kernel put this process' memory into huge pages; return of how many bytes it did.
 
     Takes some milliseconds for each 10 MB, and blocks. What the kernel does not do stays as it is:
     before Linux 6.1, without large enough pieces of free memory, or where ``setting`` says
@@ -31,13 +31,15 @@ def use_huge_pages(setting: Path = _SETTING) -> int:
     try:
         if "[never]" in setting.read_text():
             return 0
-        ranges = list(_ranges(Path("/proc/self/maps").read_text()))
+        maps = Path("/proc/self/maps").read_text()
     except OSError:
         return 0
-    libc = ctypes.CDLL(None)
-    for start, end in ranges:
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
-    return _in_huge_pages()
+    return sum(end - start for start, end in _ranges(maps) if _collapse(start, end - start))
+
+
+def _collapse(start: int, size: int) -> bool:
+    madvise = ctypes.CDLL(None).madvise
+    return bool(madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_COLLAPSE) == 0)
 
 
 def _ranges(maps: str) -> Iterator[tuple[int, int]]:
@@ -48,13 +50,6 @@ def _ranges(maps: str) -> Iterator[tuple[int, int]]:
         start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if rights == "rw-p" and inode == "0" and name[:1] in ([], ["[heap]"]) and start < end:
             yield start, end
-
-
-def _in_huge_pages() -> int:
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("AnonHugePages:"):
-            return int(line.split()[1]) << 10
-    return 0
 
 
 async def keep_huge_pages(revision: Callable[[], int]) -> None:
