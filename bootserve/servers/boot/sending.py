@@ -22,8 +22,6 @@ SLICE = 8 << 20
 SLICE_SECONDS = 120.0
 """A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 
-_NICE = 5
-"""Where cores are short, scripts come before files; the threads that read have it too."""
 _MOST = 4 << 20
 """Bytes in one call, so that a fast client does not keep the others waiting."""
 _READ = 256 << 10
@@ -51,8 +49,6 @@ class Sender:
         self._thread.join()
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):  # a sandbox may forbid the call
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         with asyncio.Runner() as runner:
             self._loop = runner.get_loop()
             self._loop.call_soon(self._ready.set)
