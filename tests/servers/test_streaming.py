@@ -34,4 +34,9 @@ async def test_a_client_that_takes_nothing_is_cut_off(tmp_path: Path) -> None:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(60):
             await ended.wait()
+        client.settimeout(60)
+        taken = 0
+        while data := client.recv(1 << 20):
+            taken += len(data)
+        assert taken < 1 << 30  # the connection ended
     await runner.cleanup()

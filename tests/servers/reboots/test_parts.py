@@ -103,6 +103,15 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.database.close()
 
 
+@pytest.fixture
+def bmc(world: World, tmp_path: Path) -> Iterator[Bmc]:
+    """The BMC of n1, which says yes to a graceful restart and does nothing."""
+    made = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
+    world.labels, world.ca_file = {"bmc": made.url}, made.cert
+    yield made
+    made.stop()
+
+
 def task(method: RebootMethod = RebootMethod.NONE, attempt: int = 1) -> RebootTask:
     return RebootTask(3, "n1", attempt, method, GenerationRef("web", 2))
 
@@ -156,12 +165,7 @@ async def test_without_a_hook_for_it_that_is_told(world: World) -> None:
     assert 'no hook with when = "reboot"' in done.detail
 
 
-async def test_what_nothing_comes_of_is_forced(
-    world: World, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    bmc = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
-    request.addfinalizer(bmc.stop)
-    world.labels, world.ca_file = {"bmc": bmc.url}, bmc.cert
+async def test_what_nothing_comes_of_is_forced(world: World, bmc: Bmc) -> None:
     done = await world.again().rollouts.reboot(task(RebootMethod.REDFISH))
     assert bmc.resets() == ["GracefulRestart", "ForceRestart"]
     assert done.detail == (
@@ -175,11 +179,8 @@ async def test_what_nothing_comes_of_is_forced(
 
 
 async def test_a_node_that_took_the_first_order_and_could_not_be_forced_stays_out_of_service(
-    world: World, tmp_path: Path, request: pytest.FixtureRequest
+    world: World, bmc: Bmc
 ) -> None:
-    bmc = Bmc(tmp_path / "bmc", {"name": "n1", "deaf": True})
-    request.addfinalizer(bmc.stop)
-    world.labels, world.ca_file = {"bmc": bmc.url}, bmc.cert
     reboots = await world.started()
     redfish = task(RebootMethod.REDFISH)
     await reboots.rollouts.before(redfish)
