@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,14 @@ class Site:
         return self.until(over)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab for each test: each begins with nodes that have booted web@1 and nothing else."""
+    with Lab.create() as made:
+        yield made
+
+
+@pytest.fixture
 def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site")
     folder.chmod(0o755)
@@ -166,7 +173,7 @@ def test_a_kill_in_every_state_of_a_rollout(site: Site) -> None:
     assert (end["state"], end["counts"]) == ("failed", {"failed": 1, "waiting": 2})
     site.kill()
     assert site.show(number)["reason"] == "stage 1 failed: 1 of its 1 nodes failed"
-    assert [one["generation"] for one in site.admin.call("GET", "/pins")["pins"]] == ["web@2"]
+    assert [one["generation"] for one in site.admin.call("GET", "/pins")["pins"]] == ["web@1"]
     site.fleet.works = lambda _node, _given: True
     site.fleet.each(site.fleet.start, site.fleet.nodes.values())
     site.admin.call("POST", f"/rollouts/{number}/retry")
