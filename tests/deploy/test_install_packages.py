@@ -72,8 +72,10 @@ class Machine:
         script = ROOT / "deploy/install-packages"
         words = ["sh", "-c", f'{enter} exec "$1" "$2"', "sh", script, self.folder / "list"]
         path = f"{self.folder}/bin:/usr/bin:/bin"
+        # what is ignored here (SIGHUP under nohup) would be there, and no shell can trap it then
+        heard = ["/usr/bin/env", "--default-signal"]
         return subprocess.Popen(
-            ["/usr/bin/unshare", "--mount", *map(str, words)],
+            [*heard, "/usr/bin/unshare", "--mount", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -102,7 +102,7 @@ def cgroup_mount() -> Path:
     raise AssertionError("this machine has no cgroup2")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine() -> Iterator[Machine]:
     cgroup = cgroup_mount() / f"bootserve-unit-{os.getpid()}"
     cgroup.mkdir()
@@ -141,6 +141,24 @@ def fetch(machine: Machine, url: str) -> str:
     return machine.run("sh", "-c", f"curl -sS --max-time 20 {url} | sha256sum")
 
 
+def serves_a_node_that_is_added(machine: Machine) -> None:
+    """A commit of a node goes through the admin socket, SQL and the snapshot's file."""
+    cli = (
+        "env",
+        "BOOTSERVE_STATE_DIR=/var/lib/bootserve",
+        "PYTHONPATH=/opt/checkout:/opt/packages",
+    )
+    machine.run(
+        *cli, "/opt/bootserve/bin/bootserve", "node", "add", "n1", "--mac", "02:00:00:00:00:01"
+    )
+    assert serves_the_node(machine)
+
+
+def serves_the_node(machine: Machine) -> bool:
+    script = machine.run("curl", "-sS", f"http://{BASE}:8080/boot/02-00-00-00-00-01.ipxe")
+    return script.startswith("#!ipxe")
+
+
 def test_the_unit_serves_in_its_sandbox(machine: Machine) -> None:
     pid = machine.wait_active()
     status = dict(
@@ -152,24 +170,14 @@ def test_the_unit_serves_in_its_sandbox(machine: Machine) -> None:
     nbp = f"{machine.run('sha256sum', str(NBP)).split()[0]}  -"
     assert fetch(machine, f"tftp://{BASE}/{NBP.name}") == nbp
     assert fetch(machine, f"http://{BASE}:8080/nbp/{NBP.name}") == nbp
-    # a commit of a node goes through the admin socket, SQL and the snapshot's file
-    cli = (
-        "env",
-        "BOOTSERVE_STATE_DIR=/var/lib/bootserve",
-        "PYTHONPATH=/opt/checkout:/opt/packages",
-    )
-    machine.run(
-        *cli, "/opt/bootserve/bin/bootserve", "node", "add", "n1", "--mac", "02:00:00:00:00:01"
-    )
-    script = machine.run("curl", "-sS", f"http://{BASE}:8080/boot/02-00-00-00-00-01.ipxe")
-    assert script.startswith("#!ipxe")
+    serves_a_node_that_is_added(machine)
     machine.run("systemctl", "reload", "bootserve")
     assert machine.wait_active() == pid
 
 
 def test_it_is_started_again_when_it_is_killed(machine: Machine) -> None:
     pid = machine.wait_active()
+    serves_a_node_that_is_added(machine)
     machine.run("kill", "-KILL", str(pid))
     assert machine.wait_active(restarts=1) != pid
-    script = machine.run("curl", "-sS", f"http://{BASE}:8080/boot/02-00-00-00-00-01.ipxe")
-    assert script.startswith("#!ipxe"), "the node of before"
+    assert serves_the_node(machine), "the node of before"
