@@ -14,7 +14,7 @@ from bootserve.cli.client import given
 from bootserve.cli.command import command, group
 from bootserve.cli.importing import EXAMPLES, import_image
 from bootserve.cli.meters import build_meter, transfer_meter
-from bootserve.cli.options import GenerationArg
+from bootserve.cli.options import GenerationArg, ReasonOption, reason
 from bootserve.cli.output import Output, human_size, local_time
 from bootserve.cli.sending import scratch_folder, send
 from bootserve.cli.session import Session
@@ -52,6 +52,12 @@ def add_commands(app: typer.Typer) -> None:
     command(image, "diff", *image_diff.EXAMPLES)(image_diff.diff)
     command(image, "verify", "bootserve image verify debian-base@7")(verify)
     command(image, "export", "bootserve image export debian-base@7 --output /srv/bundles/7")(export)
+    command(image, "revoke", 'bootserve image revoke debian-base@6 -m "its kernel drops packets"')(
+        revoke
+    )
+    command(image, "unrevoke", 'bootserve image unrevoke debian-base@6 -m "it was the cable"')(
+        unrevoke
+    )
     command(image, "rm", "bootserve image rm debian-base@3")(remove)
 
 
@@ -122,24 +128,30 @@ def list_generations(
         if not answer.generations:
             out.note("No generations. Import one with 'bootserve image build DIR --import'.")
             return
-        out.table(
-            ["GENERATION", "ARCH", ">SIZE", "IMPORTED", "BY", "DIGEST", "REMOVED"][: 6 + removed],
-            [_row(one)[: 6 + removed] for one in answer.generations],
-        )
+        revoked = any(one.revoked for one in answer.generations)
+        columns = _COLUMNS + ["REVOKED"] * revoked + ["REMOVED"] * removed
+        out.table(columns, [_row(one, columns) for one in answer.generations])
 
     session.show(session.pages("/generations", GenerationList, query=query), render)
 
 
-def _row(one: GenerationOut) -> list[str]:
-    return [
+_COLUMNS = ["GENERATION", "ARCH", ">SIZE", "IMPORTED", "BY", "DIGEST"]
+
+
+def _row(one: GenerationOut, columns: list[str]) -> list[str]:
+    row = [
         one.name,
         one.arch,
         human_size(one.size),
         local_time(one.imported_at),
         one.imported_by,
         one.digest,
-        local_time(one.removed_at),
     ]
+    if "REVOKED" in columns:
+        row.append(local_time(one.revoked.at if one.revoked else None))
+    if "REMOVED" in columns:
+        row.append(local_time(one.removed_at))
+    return row
 
 
 def show(
@@ -191,6 +203,25 @@ def export(
         session.out.json({"bundle": str(output), **_summary(manifest)})
     else:
         session.out.line(f"{output}: {ref}, {manifest.digest}")
+
+
+def revoke(session: Session, generation: GenerationArg, *, message: ReasonOption) -> None:
+    """Have no node given a generation any more: no pin, rollout, rollback or last known good.
+
+    Refused while a pin, a rollout or a node's next boot names it. Its artifacts stay.
+    """
+    _mark(session, generation, "revoke", message, "no node is given it any more")
+
+
+def unrevoke(session: Session, generation: GenerationArg, *, message: ReasonOption) -> None:
+    """Let nodes be given a revoked generation again."""
+    _mark(session, generation, "unrevoke", message, "it may be pinned again")
+
+
+def _mark(session: Session, generation: str, verb: str, message: str, then: str) -> None:
+    path = f"/generations/{GenerationRef.parse(generation)}/{verb}"
+    reply = session.call("POST", path, GenerationOut, body={"reason": reason(message)})
+    session.show(reply, lambda out, one: out.line(f"{one.name} is {verb}d; {then}."))
 
 
 def remove(session: Session, generation: GenerationArg) -> None:

@@ -63,7 +63,7 @@ MessageOption = Annotated[
 ReasonOption = Annotated[
     str,
     typer.Option(
-        "--message", "-m", metavar="TEXT", help="Why, for whoever reads the revisions; needed."
+        "--message", "-m", metavar="TEXT", help="Why, for whoever reads the record; needed."
     ),
 ]
 MacOption = Annotated[

@@ -39,3 +39,5 @@ def _imported(out: Output, done: ImportOut) -> None:
         out.line(f"{one.name} is imported, {human_size(one.size)}. Pin it with 'bootserve pin'.")
     else:
         out.line(f"{one.name} has this digest already; nothing was imported.")
+    if one.revoked:
+        out.note(f"{one.name} was revoked by {one.revoked.by}: {one.revoked.reason}")

@@ -26,6 +26,7 @@ def render_generation(out: Output, shown: GenerationOut, *, packages: bool) -> N
         ("Digest", shown.digest),
         ("Architecture", shown.arch),
         ("Imported", f"{local_time(shown.imported_at)} by {shown.imported_by}"),
+        ("Revoked", _revoked(shown)),
         ("Removed", local_time(shown.removed_at)),
         *(
             (name.capitalize(), f"{artifact.sha256}, {human_size(artifact.size)}")
@@ -46,3 +47,8 @@ def render_generation(out: Output, shown: GenerationOut, *, packages: bool) -> N
     if packages:
         out.line("")
         out.table(["PACKAGE", "VERSION"], sorted(manifest.packages.items()))
+
+
+def _revoked(shown: GenerationOut) -> str:
+    found = shown.revoked
+    return f"{local_time(found.at)} by {found.by}: {found.reason}" if found else ""

@@ -39,6 +39,8 @@ def _words(kind: str, detail: Mapping[str, Any]) -> str:
             return f"{detail['generation']} imported{' again' if detail.get('again') else ''}"
         case AuditKind.REMOVE:
             return f"{detail['generation']} removed"
+        case AuditKind.REVOKE:
+            return f"{detail['generation']} {'revoked' if detail['revoked'] else 'not revoked'}"
         case AuditKind.NBP:
             return f"NBP {detail['nbp']} {detail['what']}"
         case AuditKind.FORGET:

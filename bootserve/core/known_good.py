@@ -10,7 +10,7 @@ report path or a forger on the wire can bring about, so all of this has to hold 
 - the node itself has been quiet for a while: scripts fetched in the name of a node that goes on
   speaking by an older boot were not fetched by it, and are forgotten;
 - at most so many nodes of a rack are on their last known good generation at once;
-- that generation is one of the same image, built for the node, and not removed.
+- that generation is one of the same image, built for the node, and neither removed nor revoked.
 
 A state machine without I/O: ``now`` is seconds since the epoch. Only nodes under watch have an
 entry, and only those that have been given one generation too often cost a script more than a
@@ -234,7 +234,7 @@ class KnownGood:
         ref: GenerationRef | None, wanted: Generation, generations: Generations
     ) -> Generation | None:
         found = generations.get(ref) if ref else None
-        if found is None or found.removed_at is not None or found.ref == wanted.ref:
+        if found is None or found.barred or found.ref == wanted.ref:
             return None
         alike = found.ref.image == wanted.ref.image
         return found if alike and found.manifest.arch is wanted.manifest.arch else None

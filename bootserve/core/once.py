@@ -38,8 +38,8 @@ def _generation(plan: NodePlan, once: BootOnce, generations: Generations) -> Res
         generation = None
     if generation is None:
         problem = f"boot once names {once.generation}, which does not exist"
-    elif generation.removed_at is not None:
-        problem = f"boot once names {once.generation}, whose artifacts were removed"
+    elif generation.barred:
+        problem = f"boot once names {once.generation}, {generation.barred}"
     elif generation.manifest.arch is not plan.node.arch:
         problem = (
             f"boot once names {once.generation}, built for {generation.manifest.arch},"

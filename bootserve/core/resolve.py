@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bootserve.errors import NotFound, Refused
 from bootserve.model.desired import BootFrom, DesiredState, Node, Pin, PinKey, Scope, ScopeKind
 from bootserve.model.generation import Generation, GenerationRef
 
@@ -22,6 +23,7 @@ __all__ = [
     "kernel_args_of",
     "resolve",
     "scopes_of",
+    "usable",
     "winning_pin",
 ]
 
@@ -100,12 +102,32 @@ def winning_pin(state: DesiredState, node: Node, image: str) -> Pin | None:
     return None
 
 
+def usable(ref: GenerationRef, generations: Generations) -> Generation:
+    """Return the generation that ``ref`` names, for nodes to be given.
+
+    Raises NotFound when there is none or its artifacts were removed, Refused when it was revoked.
+    """
+    generation = generations.get(ref)
+    if generation is None:
+        raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
+    if generation.revoked is not None:
+        raise Refused(
+            f"{ref} was revoked by {generation.revoked.by}: {generation.revoked.reason}",
+            hint=f"Choose another, or lift it: bootserve image unrevoke {ref}.",
+        )
+    if generation.removed_at is not None:
+        raise NotFound(
+            f"the artifacts of {ref} were removed", hint="Import the generation's bundle again."
+        )
+    return generation
+
+
 def _follow(pin: Pin, node: Node, generations: Generations) -> Resolution:
     generation = generations.get(pin.generation)
     if generation is None:
         problem = f"pin {pin.scope} names {pin.generation}, which does not exist"
-    elif generation.removed_at is not None:
-        problem = f"pin {pin.scope} names {pin.generation}, whose artifacts were removed"
+    elif generation.barred:
+        problem = f"pin {pin.scope} names {pin.generation}, {generation.barred}"
     elif generation.manifest.arch is not node.arch:
         problem = (
             f"pin {pin.scope} names {pin.generation}, built for {generation.manifest.arch},"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
-from bootserve.core.resolve import Action, image_of, resolve, scopes_of
+from bootserve.core.resolve import Action, image_of, resolve, scopes_of, usable
 from bootserve.core.snapshot import Snapshot
 from bootserve.core.transactions import pin as pin_change
-from bootserve.errors import Conflict, InvalidInput, NotFound, Refused
+from bootserve.errors import Conflict, InvalidInput, Refused
 from bootserve.model.desired import DesiredState, Node, Pin, PinKey, Scope, ScopeKind
 from bootserve.model.generation import Generation, GenerationRef
 from bootserve.model.rollout import Member, Policy, Rollout
@@ -98,7 +98,7 @@ def plan_rollout(
     InvalidInput, NotFound and Refused for what the scope could not be pinned to, and Conflict when
     its pin would decide for no node.
     """
-    generation = _generation(snapshot, ref)
+    generation = usable(ref, snapshot.generations)
     members, left_out = _sorted_out(snapshot, scope, generation)
     if not members:
         raise Conflict(_nothing(scope, ref, left_out))
@@ -116,15 +116,6 @@ def plan_rollout(
         members={one.node: one for one in _staged(snapshot.state, scope, ref, members, counts)},
     )
     return RolloutPlan(rollout, left_out)
-
-
-def _generation(snapshot: Snapshot, ref: GenerationRef) -> Generation:
-    generation = snapshot.generations.get(ref)
-    if generation is None:
-        raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
-    if generation.removed_at is not None:
-        raise NotFound(f"the artifacts of {ref} were removed", hint="Import its bundle again.")
-    return generation
 
 
 def _sorted_out(

@@ -16,7 +16,7 @@ from bootserve.core.nbps import (
     restorable_nbp_pins,
     unrestorable_nbp_pins,
 )
-from bootserve.core.resolve import image_of, scopes_of
+from bootserve.core.resolve import Generations, image_of, scopes_of, usable
 from bootserve.core.snapshot import Snapshot
 from bootserve.errors import Conflict, NotFound, Refused
 from bootserve.model.desired import (
@@ -195,7 +195,7 @@ def unpin(scope: Scope, image: str = "") -> Change:
 
 def restore(
     old: DesiredState,
-    available: Callable[[GenerationRef], bool],
+    generations: Generations,
     *,
     everything: bool,
     nbps: Nbps | None = None,
@@ -211,7 +211,7 @@ def restore(
         pins = {
             key: one
             for key, one in old.pins.items()
-            if _scope_exists(target, key.scope) and available(one.generation)
+            if _scope_exists(target, key.scope) and _available(one.generation, generations)
         }
         return replace(target, pins=pins, nbp_pins=restorable_nbp_pins(old, target, nbps or {}))
 
@@ -221,7 +221,7 @@ def restore(
 def unrestorable(
     current: DesiredState,
     old: DesiredState,
-    available: Callable[[GenerationRef], bool],
+    generations: Generations,
     *,
     everything: bool,
     nbps: Nbps | None = None,
@@ -232,9 +232,16 @@ def unrestorable(
     for key, one in sorted(old.pins.items()):
         if not _scope_exists(target, key.scope):
             problems.append(f"pin {key.scope} {one.generation}: {key.scope} no longer exists")
-        elif not available(one.generation):
-            problems.append(f"pin {key.scope} {one.generation}: the generation was removed")
+        elif not _available(one.generation, generations):
+            found = generations.get(one.generation)
+            why = "revoked" if found is not None and found.revoked else "removed"
+            problems.append(f"pin {key.scope} {one.generation}: the generation was {why}")
     return problems + unrestorable_nbp_pins(old, target, nbps or {})
+
+
+def _available(ref: GenerationRef, generations: Generations) -> bool:
+    found = generations.get(ref)
+    return found is not None and not found.barred
 
 
 def _scope_exists(state: DesiredState, scope: Scope) -> bool:
@@ -248,12 +255,12 @@ def _scope_exists(state: DesiredState, scope: Scope) -> bool:
 def check_commit(before: Snapshot, after: Snapshot) -> None:
     """Raise Refused when ``after`` makes a node's pin impossible to follow.
 
-    This covers an unknown or removed generation, another architecture and a node pin whose image
-    is no longer the node's, whichever change brought it about.
+    This covers a generation that is unknown, revoked or removed, another architecture and a node
+    pin whose image is no longer the node's, whichever change brought it about.
     """
     for key, one in after.state.pins.items():
         if before.state.pins.get(key) != one:
-            _check_generation(after, one.generation)
+            usable(one.generation, after.generations)
     check_nbp_pins(before.state, after.state, after.nbps)
     known = {plan.node.name for plan in before.unresolvable()}
     broken = [plan for plan in after.unresolvable() if plan.node.name not in known]
@@ -272,16 +279,6 @@ def check_commit(before: Snapshot, after: Snapshot) -> None:
                 f" ({image_of(after.state, node) or 'none'})",
                 hint=f"Remove it first: bootserve unpin {stray.scope}.",
             )
-
-
-def _check_generation(after: Snapshot, ref: GenerationRef) -> None:
-    generation = after.generations.get(ref)
-    if generation is None:
-        raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
-    if generation.removed_at is not None:
-        raise NotFound(
-            f"the artifacts of {ref} were removed", hint="Import the generation's bundle again."
-        )
 
 
 def _changed(before: Snapshot, after: Snapshot, name: str) -> bool:

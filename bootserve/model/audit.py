@@ -23,6 +23,7 @@ class AuditKind(StrEnum):
     REVISION = "revision"
     IMPORT = "import"
     REMOVE = "remove"
+    REVOKE = "revoke"
     NBP = "nbp"
     RELEASE = "release"
     FORGET = "forget"

@@ -18,6 +18,7 @@ __all__ = [
     "Generation",
     "GenerationRef",
     "Manifest",
+    "Revocation",
     "canonical_json",
     "parse_manifest",
 ]
@@ -135,11 +136,20 @@ class GenerationRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """That no node is to be given a generation any more: when (epoch seconds), by whom and why."""
+
+    at: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One imported, immutable build of an image.
 
     ``imported_at`` is in seconds since the epoch; ``removed_at`` is set once its artifacts are
-    gone and only its manifest is kept.
+    gone and only its manifest is kept, ``revoked`` once it was found unfit.
     """
 
     ref: GenerationRef
@@ -148,3 +158,11 @@ class Generation:
     imported_at: float
     imported_by: str
     removed_at: float | None = None
+    revoked: Revocation | None = None
+
+    @property
+    def barred(self) -> str:
+        """Why no node can be given it, in words that follow its name; empty when one can."""
+        if self.revoked is not None:
+            return f"which was revoked ({self.revoked.reason})"
+        return "" if self.removed_at is None else "whose artifacts were removed"

@@ -159,6 +159,24 @@ class Committer:
             await self._reload()
             return unneeded
 
+    async def revoke(self, ref: GenerationRef, by: str, reason: str) -> None:
+        """Have no node given a generation any more.
+
+        Raises NotFound, and Conflict when it is in use. No pin can be set on it meanwhile.
+        """
+        await self._mark(self._generations.revoke, ref, by, reason)
+
+    async def unrevoke(self, ref: GenerationRef, by: str, reason: str) -> None:
+        """Let nodes be given a revoked generation again; raises NotFound and Conflict."""
+        await self._mark(self._generations.unrevoke, ref, by, reason)
+
+    async def _mark(
+        self, mark: Callable[..., None], ref: GenerationRef, by: str, reason: str
+    ) -> None:
+        async with self._lock:
+            await self._database.run(mark, ref, at=time.time(), by=by, reason=reason)
+            await self._reload()
+
     async def add_nbp(self, nbp: Nbp) -> bool:
         """Add ``nbp``; False when it is there already. Raises Conflict."""
         async with self._lock:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from bootserve.errors import Conflict, IntegrityError, NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.desired import Scope, ScopeKind
-from bootserve.model.generation import Generation, GenerationRef, Manifest, parse_manifest
+from bootserve.model.generation import (
+    Generation,
+    GenerationRef,
+    Manifest,
+    Revocation,
+    parse_manifest,
+)
 from bootserve.model.once import OnceOutcome
 from bootserve.store import tables
 from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
+from bootserve.store.rollouts import unfinished
 
 __all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore", "needed_artifacts"]
 
@@ -126,6 +133,30 @@ class GenerationStore:
             mine = {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
             return sorted(mine - needed_artifacts(connection))
 
+    def revoke(self, ref: GenerationRef, *, at: float, by: str, reason: str) -> None:
+        """Have no node given ``ref`` any more; a revoked one only gets another reason.
+
+        Raises NotFound, and Conflict while a pin, a rollout or a node's next boot names it.
+        """
+        with self._database.write() as connection:
+            _get(connection, ref)
+            used = [*_pinned(connection, ref), *_to_come(connection, ref)]
+            if used:
+                raise Conflict(
+                    f"{ref} is in use: {'; '.join(used)}",
+                    hint="Pin another generation there first.",
+                )
+            _set_revoked(connection, ref, Revocation(at, by, reason))
+            append_changes(connection, _revoked(ref, at, by, reason, revoked=True))
+
+    def unrevoke(self, ref: GenerationRef, *, at: float, by: str, reason: str) -> None:
+        """Let nodes be given ``ref`` again; raises NotFound, and Conflict unless it is revoked."""
+        with self._database.write() as connection:
+            if _get(connection, ref).revoked is None:
+                raise Conflict(f"{ref} is not revoked")
+            _set_revoked(connection, ref, None)
+            append_changes(connection, _revoked(ref, at, by, reason, revoked=False))
+
     def needed_artifacts(self) -> frozenset[str]:
         """Return the digests of all artifacts of generations that are not removed."""
         with self._database.read() as connection:
@@ -139,6 +170,23 @@ def _imported(
     return AuditEntry(AuditKind.IMPORT, at, by, detail=detail)
 
 
+def _revoked(ref: GenerationRef, at: float, by: str, reason: str, *, revoked: bool) -> AuditEntry:
+    detail = {"generation": str(ref), "revoked": revoked}
+    return AuditEntry(AuditKind.REVOKE, at, by, reason, detail=detail)
+
+
+def _set_revoked(connection: Connection, ref: GenerationRef, found: Revocation | None) -> None:
+    connection.execute(
+        update(_T)
+        .where(_T.c.image == ref.image, _T.c.number == ref.number)
+        .values(
+            revoked_at=found.at if found else None,
+            revoked_by=found.by if found else "",
+            revoked_why=found.reason if found else "",
+        )
+    )
+
+
 def _generation(row: Row[Any]) -> Generation:
     manifest = parse_manifest(row.manifest)
     if manifest.digest != row.digest:
@@ -150,6 +198,9 @@ def _generation(row: Row[Any]) -> Generation:
         imported_at=row.imported_at,
         imported_by=row.imported_by,
         removed_at=row.removed_at,
+        revoked=None
+        if row.revoked_at is None
+        else Revocation(row.revoked_at, row.revoked_by, row.revoked_why),
     )
 
 
@@ -176,30 +227,48 @@ def needed_artifacts(connection: Connection) -> set[str]:
 
 def _users(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:
     return [
-        *_pins(connection, ref),
-        *_boots_once(connection, ref),
+        *_pinned(connection, ref),
+        *_was_pinned(connection, ref),
+        *_to_come(connection, ref),
         *_recent_boots(connection, ref, now),
     ]
 
 
-def _pins(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+def _pinned(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+    rows = connection.execute(_pins_of(ref).where(tables.pin.c.until.is_(None)))
+    return [f"pin {_scope(row)} (now)" for row in rows]
+
+
+def _was_pinned(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+    oldest = max(0, latest_revision(connection).number - KEPT_REVISIONS + 1)
+    rows = connection.execute(_pins_of(ref).where(tables.pin.c.until > oldest))
+    return [
+        f"pin {_scope(row)} (of revision {row.until - 1}, one of the last {KEPT_REVISIONS})"
+        for row in rows
+    ]
+
+
+def _pins_of(ref: GenerationRef) -> Select[Any]:
     t = tables.pin
-    latest = latest_revision(connection).number
-    oldest = max(0, latest - KEPT_REVISIONS + 1)
-    query = (
+    return (
         select(t)
         .where(t.c.image == ref.image, t.c.number == ref.number)
-        .where(or_(t.c.until.is_(None), t.c.until > oldest))
         .order_by(t.c.since.desc(), t.c.scope_kind, t.c.scope_name)
     )
-    reasons = []
-    for row in connection.execute(query):
-        scope = Scope(ScopeKind(row.scope_kind), row.scope_name)
-        if row.until is None:
-            reasons.append(f"pin {scope} (now)")
-        else:
-            reasons.append(f"pin {scope} (of revision {row.until - 1}, one of the last 10)")
-    return reasons
+
+
+def _scope(row: Row[Any]) -> Scope:
+    return Scope(ScopeKind(row.scope_kind), row.scope_name)
+
+
+def _to_come(connection: Connection, ref: GenerationRef) -> Sequence[str]:
+    """Return what is set to give nodes ``ref``, now or when it ends."""
+    held = [
+        f"rollout {one.number} ({one.state})"
+        for one in unfinished(connection)
+        if ref == one.generation or any(ref == member.before for member in one.members.values())
+    ]
+    return [*held, *_boots_once(connection, ref)]
 
 
 def _boots_once(connection: Connection, ref: GenerationRef) -> Sequence[str]:

@@ -60,7 +60,8 @@ class HistoryStore:
         for one in GenerationStore(self._database).list(include_removed=True):
             if one.imported_at <= at:
                 removed = one.removed_at if one.removed_at and one.removed_at <= at else None
-                found[one.ref] = replace(one, removed_at=removed)
+                revoked = one.revoked if one.revoked and one.revoked.at <= at else None
+                found[one.ref] = replace(one, removed_at=removed, revoked=revoked)
         return found
 
 

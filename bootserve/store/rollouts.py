@@ -31,7 +31,7 @@ from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.dialect import upsert
 
-__all__ = ["RolloutStore", "save_step"]
+__all__ = ["RolloutStore", "save_step", "unfinished"]
 
 _R, _M, _E = tables.rollout, tables.rollout_member, tables.rollout_event
 
@@ -84,10 +84,8 @@ class RolloutStore:
 
     def unfinished(self) -> Sequence[Rollout]:
         """Return the rollouts that may still hold nodes, the oldest first."""
-        query = select(_R).where(_R.c.state != RolloutState.DONE.value).order_by(_R.c.number)
         with self._database.read() as connection:
-            found = _loaded(connection, connection.execute(query).all())
-        return [one for one in found if one.open]
+            return unfinished(connection)
 
     def load(self, number: int) -> Rollout:
         """Return one rollout; raises NotFound."""
@@ -106,6 +104,13 @@ class RolloutStore:
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         return [RolloutEvent(row.at, row.text, row.node, row.revision) for row in reversed(rows)]
+
+
+def unfinished(connection: Connection) -> Sequence[Rollout]:
+    """Return the rollouts that may still hold nodes, the oldest first."""
+    query = select(_R).where(_R.c.state != RolloutState.DONE.value).order_by(_R.c.number)
+    found = _loaded(connection, connection.execute(query).all())
+    return [one for one in found if one.open]
 
 
 def save_step(

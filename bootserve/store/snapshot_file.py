@@ -14,7 +14,13 @@ from typing import Any
 
 from bootserve.errors import BootserveError, IntegrityError
 from bootserve.model.desired import DesiredState, Revision
-from bootserve.model.generation import Generation, GenerationRef, canonical_json, parse_manifest
+from bootserve.model.generation import (
+    Generation,
+    GenerationRef,
+    Revocation,
+    canonical_json,
+    parse_manifest,
+)
 from bootserve.model.nbp import Nbp, NbpArch
 from bootserve.store.desired_rows import TEMPORAL, state_from_rows
 from bootserve.store.files import os_errors, replacing
@@ -135,6 +141,7 @@ def _encode_generation(generation: Generation) -> dict[str, Any]:
         "imported_at": generation.imported_at,
         "imported_by": generation.imported_by,
         "removed_at": generation.removed_at,
+        "revoked": dataclasses.asdict(generation.revoked) if generation.revoked else None,
     }
 
 
@@ -156,6 +163,7 @@ def _nbps(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _decode_generation(data: dict[str, Any]) -> Generation:
     manifest = parse_manifest(data["manifest"].encode())
+    revoked = data.get("revoked")  # versions before generations could be revoked
     return Generation(
         ref=GenerationRef(manifest.image, data["number"]),
         digest=manifest.digest,
@@ -163,4 +171,5 @@ def _decode_generation(data: dict[str, Any]) -> Generation:
         imported_at=data["imported_at"],
         imported_by=data["imported_by"],
         removed_at=data["removed_at"],
+        revoked=Revocation(**revoked) if revoked else None,
     )

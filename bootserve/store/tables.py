@@ -159,6 +159,9 @@ generation = Table(
     Column("imported_at", Float, nullable=False),
     Column("imported_by", Text, nullable=False),
     Column("removed_at", Float),
+    Column("revoked_at", Float),
+    Column("revoked_by", Text, nullable=False, server_default=""),
+    Column("revoked_why", Text, nullable=False, server_default=""),
 )
 
 boot = Table(

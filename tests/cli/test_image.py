@@ -110,6 +110,33 @@ def test_removing_keeps_the_manifest_and_is_refused_while_in_use(cli: Cli, tmp_p
     assert not (tmp_path / "x").exists()
 
 
+def test_a_revoked_generation_is_given_to_nobody_until_it_is_lifted(
+    cli: Cli, tmp_path: Path
+) -> None:
+    bundle(tmp_path / "b", "unfit")
+    cli("image", "import", tmp_path / "b")
+    assert "say why" in cli("image", "revoke", "unfit@1", "-m", " ", code=2).err
+    done = cli("image", "revoke", "unfit@1", "-m", "it eats disks")
+    assert done.out == "unfit@1 is revoked; no node is given it any more.\n"
+    assert "REVOKED" in cli("image", "list", "unfit").out
+    assert "by root: it eats disks" in cli("image", "show", "unfit@1").out
+    assert (
+        "unfit@1 was revoked by root: it eats disks" in cli("image", "import", tmp_path / "b").err
+    )
+    refused = cli("pin", "site", "unfit@1", "-m", "use it", code=1).err
+    assert "unfit@1 was revoked by root: it eats disks" in refused
+    assert "bootserve image unrevoke unfit@1" in refused
+    assert cli.json("image", "show", "unfit@1")["revoked"]["reason"] == "it eats disks"
+    cli("image", "unrevoke", "unfit@1", "-m", "it was the cable")
+    cli("pin", "site", "unfit@1", "-m", "use it")
+    in_use = cli("image", "revoke", "unfit@1", "-m", "again", code=1).err
+    assert "unfit@1 is in use: pin site (now)" in in_use
+    cli("unpin", "site", "unfit", "-m", "tidy")
+    story = cli("audit", "--kind", "revoke").out
+    assert "unfit@1 revoked: it eats disks" in story
+    assert "unfit@1 not revoked: it was the cable" in story
+
+
 def test_verify_finds_a_flipped_byte_and_export_does_not_pass_it_on(
     cli: Cli, tmp_path: Path
 ) -> None:

@@ -209,6 +209,8 @@ SAMPLES: dict[str, list[str]] = {
     "audit key": [],
     "audit verify": [],
     "as-of": ["0s"],
+    "image revoke": ["spare@1", "-m", "it eats disks"],
+    "image unrevoke": ["spare@1", "-m", "it was the cable"],
     "image rm": ["spare@1"],
 }
 """Each command as it is run for its JSON, in an order that works out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,13 @@ LIMITS = KnownGoodLimits(tries=3, per_rack=2, quiet=100.0)
 NAMES = [f"n{number}" for number in range(5)]
 
 
-def site(*, removed: bool = False) -> Snapshot:
+def site(**old: Any) -> Snapshot:
+    """``old`` is what became of web@1."""
     nodes = [
         node(name, f"52:54:00:00:00:{place:02x}", rack="r1", role="compute")
         for place, name in enumerate(NAMES)
     ]
-    known = [generation("web@1", removed=removed), generation("web@2")]
+    known = [generation("web@1", **old), generation("web@2")]
     return snapshot(state(*nodes, pins="site web@2"), *known)
 
 
@@ -158,11 +160,20 @@ def test_a_rack_has_no_more_than_its_share() -> None:
     assert [given(guard, name, 520.0) for name in NAMES[:4]] == ["web@1", "web@1", "web@2", "web@2"]
 
 
-def test_a_generation_that_was_removed_is_given_to_nobody() -> None:
+@pytest.mark.parametrize("old", [{"removed": True}, {"revoked": "it eats disks"}])
+def test_a_generation_that_was_removed_or_revoked_is_given_to_nobody(old: dict[str, Any]) -> None:
     guard = make()
     fails(guard, "n0")
     guard.spoke("n1", f"{7:032x}", OLD, 510.0)
-    assert given(guard, "n0", 520.0, site(removed=True)) == "web@2"
+    assert given(guard, "n0", 520.0, site(**old)) == "web@2"
+
+
+def test_who_has_a_generation_when_it_is_revoked_is_not_given_it_again() -> None:
+    guard = make()
+    fails(guard, "n0")
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
+    assert given(guard, "n0", 530.0, site(revoked="it eats disks")) == "web@2"
 
 
 def test_it_ends_when_the_pin_does_or_an_admin_says_so() -> None:

@@ -125,9 +125,9 @@ def test_a_rollback_brings_nbp_pins_back_and_lists_what_it_cannot() -> None:
     old = pinned("site a.efi", "node/n2 b.efi", "rack/r1 c.efi")
     now = remove_node("n2")(pinned("site c.efi"))
     nbps = {**NBPS, "c.efi": replace(NBPS["c.efi"], removed_at=3.0)}
-    back = restore(old, lambda _: True, everything=False, nbps=nbps)(now)
+    back = restore(old, {}, everything=False, nbps=nbps)(now)
     assert {str(key.scope): pin.nbp for key, pin in back.nbp_pins.items()} == {"site": "a.efi"}
-    assert unrestorable(now, old, lambda _: True, everything=False, nbps=nbps) == [
+    assert unrestorable(now, old, {}, everything=False, nbps=nbps) == [
         "NBP pin node/n2 b.efi: node/n2 no longer exists",
         "NBP pin rack/r1 c.efi: the NBP was removed",
     ]

@@ -14,7 +14,12 @@ from bootserve.model.names import Arch
 from tests.support.states import generation, node, state
 
 GENERATIONS = {g.ref: g for g in (generation(f"web@{n}") for n in range(1, 6))} | {
-    g.ref: g for g in (generation("ceph@1"), generation("web@9", removed=True))
+    g.ref: g
+    for g in (
+        generation("ceph@1"),
+        generation("web@9", removed=True),
+        generation("web@10", revoked="it eats disks"),
+    )
 }
 HERE = {"rack": "r1", "role": "compute"}
 
@@ -54,6 +59,11 @@ def test_the_most_specific_pin_of_the_nodes_image_wins(pins: str, expected: str)
             "rack/r1 web@9;site web@1",
             Action.UNRESOLVABLE,
             "pin rack/r1 names web@9, whose artifacts were removed",
+        ),
+        (
+            "rack/r1 web@10;site web@1",
+            Action.UNRESOLVABLE,
+            "pin rack/r1 names web@10, which was revoked (it eats disks)",
         ),
     ],
 )

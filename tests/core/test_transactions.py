@@ -33,7 +33,9 @@ GENERATIONS = (
     generation("web@3", arch=Arch.ARM64),
     generation("web@4", removed=True),
     generation("ceph@1"),
+    generation("web@5", revoked="it eats disks"),
 )
+KNOWN = {one.ref: one for one in GENERATIONS}
 BASE = state(
     node("n1", "52:54:00:00:00:01", rack="r1", role="compute"),
     node("n2", "52:54:00:00:00:02", rack="r1", role="osd"),
@@ -65,6 +67,7 @@ REFUSED: list[tuple[Change, type[BootserveError], str]] = [
     (pin(a_pin("role/nope", "web@1")), NotFound, "there is no role nope"),
     (pin(a_pin("site", "web@7")), NotFound, "there is no generation web@7"),
     (pin(a_pin("site", "web@4")), NotFound, "the artifacts of web@4 were removed"),
+    (pin(a_pin("site", "web@5")), Refused, "web@5 was revoked by ada: it eats disks"),
     (pin(a_pin("node/n1", "web@3")), Refused, "built for arm64, and the node is amd64"),
     (pin(a_pin("site", "web@1"), change_role="spare"), Refused, "goes with a node pin only"),
     (pin(a_pin("node/n2", "web@1"), change_role="nope"), NotFound, "there is no role nope"),
@@ -134,29 +137,28 @@ def test_a_pin_that_applies_to_no_node_warns(new: Pin, warned: list[str]) -> Non
     assert warnings_of(BASE, commit(pin(new))) == warned
 
 
-def _available(ref: GenerationRef) -> bool:
-    return any(one.ref == ref and one.removed_at is None for one in GENERATIONS)
-
-
 def test_rolling_back_brings_the_pins_and_leaves_the_nodes() -> None:
     changed = commit(
         add_node(node("n3", "52:54:00:00:00:03")), commit(unpin(Scope.parse("node/n1")))
     )
-    back = commit(restore(BASE, _available, everything=False), changed)
+    back = commit(restore(BASE, KNOWN, everything=False), changed)
     assert back.pins == BASE.pins
     assert set(back.nodes) == {"n1", "n2", "n3"}
-    assert commit(restore(BASE, _available, everything=True), changed) == BASE
+    assert commit(restore(BASE, KNOWN, everything=True), changed) == BASE
 
 
 def test_what_cannot_be_restored_is_listed_and_left_out() -> None:
-    old = replace(BASE, pins={**BASE.pins, a_pin("site", "web@4").key: a_pin("site", "web@4")})
+    lost = [a_pin("site", "web@4"), a_pin("role/compute", "web@5")]
+    old = replace(BASE, pins={**BASE.pins, **{one.key: one for one in lost}})
     now = commit(remove_node("n1"))
-    assert unrestorable(now, old, _available, everything=False) == [
+    assert unrestorable(now, old, KNOWN, everything=False) == [
         "pin node/n1 web@2: node/n1 no longer exists",
+        "pin role/compute web@5: the generation was revoked",
         "pin site web@4: the generation was removed",
     ]
-    assert unrestorable(now, old, _available, everything=True) == [
-        "pin site web@4: the generation was removed"
+    assert unrestorable(now, old, KNOWN, everything=True) == [
+        "pin role/compute web@5: the generation was revoked",
+        "pin site web@4: the generation was removed",
     ]
-    back = commit(restore(old, _available, everything=False), now)
+    back = commit(restore(old, KNOWN, everything=False), now)
     assert {str(one.scope) for one in back.pins.values()} == {"rack/r1"}

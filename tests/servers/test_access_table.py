@@ -152,6 +152,14 @@ TABLE: dict[str, tuple[str, list[Ask]]] = {
     "POST /generations": ("operator", [on("/generations", SITE, manifest="{}")]),
     "GET /generations/{name}": ("viewer", [on("/generations/web@1")]),
     "DELETE /generations/{name}": ("operator", [on("/generations/web@1", SITE)]),
+    "POST /generations/{name}/revoke": (
+        "operator",
+        [on("/generations/web@1/revoke", SITE, reason="why")],
+    ),
+    "POST /generations/{name}/unrevoke": (
+        "operator",
+        [on("/generations/web@1/unrevoke", SITE, reason="why")],
+    ),
     "POST /generations/{name}/verify": ("operator", [on("/generations/web@1/verify", SITE)]),
     "GET /uploads/{hex}": ("operator", [on(f"/uploads/{DIGEST}", SITE)]),
     "GET /artifacts/{hex}": ("viewer", [on(f"/artifacts/{DIGEST}", SITE)]),

@@ -8,13 +8,15 @@ import pytest
 
 from bootserve.errors import Conflict, IntegrityError, NotFound
 from bootserve.model.desired import DesiredState, Pin, Scope, ScopeKind
-from bootserve.model.generation import Artifact, GenerationRef, Manifest
+from bootserve.model.generation import Artifact, GenerationRef, Manifest, Revocation
 from bootserve.model.names import Arch
+from bootserve.model.rollout import Member, Policy, Rollout
 from bootserve.store.boots import BootStore
 from bootserve.store.database import Database
 from bootserve.store.desired import DesiredStore
 from bootserve.store.generations import GenerationStore
 from bootserve.store.records import BootRecord
+from bootserve.store.rollouts import RolloutStore
 
 HOUR = 3600.0
 
@@ -118,6 +120,46 @@ def test_a_pinned_generation_cannot_be_removed(database: Database, store: Genera
     with pytest.raises(Conflict, match=r"web@1 is in use: pin rack/r1 \(now\)"):
         store.remove(GenerationRef("web", 1), at=1.0)
     assert store.get(GenerationRef("web", 1)).removed_at is None
+
+
+def test_a_revoked_generation_says_since_when_by_whom_and_why(store: GenerationStore) -> None:
+    register(store, manifest())
+    ref = GenerationRef("web", 1)
+    store.revoke(ref, at=20.0, by="bob", reason="it eats disks")
+    assert store.get(ref).revoked == Revocation(20.0, "bob", "it eats disks")
+    assert store.register(manifest(), at=30.0, by="ada")[0].revoked, "imported again, it still is"
+    store.unrevoke(ref, at=40.0, by="bob", reason="it was the cable")
+    assert store.get(ref).revoked is None
+    with pytest.raises(Conflict, match="web@1 is not revoked"):
+        store.unrevoke(ref, at=50.0, by="bob", reason="again")
+    for verb in (store.revoke, store.unrevoke):
+        with pytest.raises(NotFound, match="web@2"):
+            verb(GenerationRef("web", 2), at=1.0, by="bob", reason="there is none")
+
+
+def test_what_nodes_are_to_be_given_cannot_be_revoked(
+    database: Database, store: GenerationStore
+) -> None:
+    register(store, manifest(root="a"), manifest(root="b"))
+    old, new = GenerationRef("web", 1), GenerationRef("web", 2)
+    planned = Rollout(
+        number=0,
+        scope=Scope.parse("site"),
+        generation=new,
+        root="b" * 64,
+        stages=(1,),
+        policy=Policy(),
+        created_at=1.0,
+        created_by="ada",
+        members={"n1": Member("n1", 0, before=old)},
+    )
+    RolloutStore(database).create(planned)
+    set_pin(database, "web@2")
+    for ref, why in ((old, r"rollout 1 \(running\)"), (new, r"pin rack/r1 \(now\); rollout 1")):
+        with pytest.raises(Conflict, match=f"{ref} is in use: {why}"):
+            store.revoke(ref, at=1.0, by="bob", reason="now")
+        assert store.get(ref).revoked is None
+        assert any("rollout 1" in one for one in store.users(ref, 1.0)), "nor removed"
 
 
 def test_a_pin_of_the_last_ten_revisions_counts(database: Database, store: GenerationStore) -> None:

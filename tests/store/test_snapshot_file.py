@@ -20,7 +20,14 @@ from bootserve.model.desired import (
     Scope,
     ScopeKind,
 )
-from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest, canonical_json
+from bootserve.model.generation import (
+    Artifact,
+    Generation,
+    GenerationRef,
+    Manifest,
+    Revocation,
+    canonical_json,
+)
 from bootserve.model.names import Arch
 from bootserve.model.shape import ShapeSetting
 from bootserve.store.snapshot_file import SavedState, load_state, save_state, saved_revision
@@ -37,6 +44,14 @@ MANIFEST = Manifest(
 GENERATIONS = [
     Generation(GenerationRef("web", 7), MANIFEST.digest, MANIFEST, 3.25, "ada"),
     Generation(GenerationRef("web", 8), MANIFEST.digest, MANIFEST, 4.0, "ada", removed_at=9.5),
+    Generation(
+        GenerationRef("web", 9),
+        MANIFEST.digest,
+        MANIFEST,
+        5.0,
+        "ada",
+        revoked=Revocation(9.5, "bob", "it eats disks"),
+    ),
 ]
 PINS = [
     Pin(Scope(ScopeKind.SITE), GenerationRef("web", 7)),

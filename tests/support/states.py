@@ -7,7 +7,7 @@ from typing import Any
 
 from bootserve.core.snapshot import Snapshot, build_snapshot
 from bootserve.model.desired import DesiredState, Node, Pin, Rack, Revision, Role, Scope
-from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest
+from bootserve.model.generation import Artifact, Generation, GenerationRef, Manifest, Revocation
 from bootserve.model.names import Arch
 
 SITE = "5f0c7a52b4d14e0fa1f5b1d6f0a1c9e7"
@@ -26,10 +26,19 @@ def manifest(image: str = "web", text: str = "1", **fields: Any) -> Manifest:
     return Manifest(image=image, arch=fields.pop("arch", Arch.AMD64), artifacts=artifacts, **fields)
 
 
-def generation(name: str, *, removed: bool = False, **fields: Any) -> Generation:
+def generation(name: str, *, removed: bool = False, revoked: str = "", **fields: Any) -> Generation:
+    """``revoked`` is why it is, if it is."""
     ref = GenerationRef.parse(name)
     one = manifest(ref.image, str(ref.number), **fields)
-    return Generation(ref, one.digest, one, 1.0, "root", removed_at=2.0 if removed else None)
+    return Generation(
+        ref,
+        one.digest,
+        one,
+        1.0,
+        "root",
+        removed_at=2.0 if removed else None,
+        revoked=Revocation(3.0, "ada", revoked) if revoked else None,
+    )
 
 
 def node(name: str = "n1", mac: str = MAC, **fields: Any) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import asdict
 
 from aiohttp import web
 
@@ -20,6 +21,8 @@ from bootserve.servers.admin.schemas_seen import (
     GenerationQuery,
     ImportBody,
     ImportOut,
+    RevocationOut,
+    RevokeBody,
     UploadOut,
     UploadQuery,
     VerifyOut,
@@ -43,6 +46,7 @@ def _out(
         imported_at=generation.imported_at,
         imported_by=generation.imported_by,
         removed_at=generation.removed_at,
+        revoked=RevocationOut(**asdict(generation.revoked)) if generation.revoked else None,
         used_by=used_by or [],
         manifest=json.loads(manifest.to_bytes()) if whole else None,
     )
@@ -54,8 +58,8 @@ class _Generations:
         # An import and a removal must not cross: one deletes the artifacts the other counts on.
         self._lock = asyncio.Lock()
 
-    def _find(self, call: Call[Request, NoQuery]) -> Generation:
-        ref = GenerationRef.parse(call.path["name"])
+    def _find(self, name: str) -> Generation:
+        ref = GenerationRef.parse(name)
         generation = self._plane.current.snapshot.generations.get(ref)
         if generation is None:
             raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
@@ -75,7 +79,7 @@ class _Generations:
         return GenerationList(next=more, generations=[_out(one) for one in found])
 
     async def show(self, call: Call[Request, NoQuery]) -> GenerationOut:
-        generation = self._find(call)
+        generation = self._find(call.path["name"])
         return _out(generation, used_by=await self._users(generation.ref), whole=True)
 
     async def _users(self, ref: GenerationRef) -> list[str]:
@@ -99,18 +103,29 @@ class _Generations:
     async def remove(self, call: Call[Request, NoQuery]) -> GenerationOut:
         plane = self._plane
         async with self._lock:
-            ref = self._find(call).ref
+            ref = self._find(call.path["name"]).ref
             await plane.flush()
             for digest in await plane.committer.remove(ref, call.subject):
                 await asyncio.to_thread(self._delete, digest)
         return _out(plane.current.snapshot.generations[ref])
+
+    async def revoke(self, call: Call[RevokeBody, NoQuery]) -> GenerationOut:
+        ref = self._find(call.path["name"]).ref
+        await self._plane.flush()
+        await self._plane.committer.revoke(ref, call.subject, call.body.reason)
+        return _out(self._plane.current.snapshot.generations[ref])
+
+    async def unrevoke(self, call: Call[RevokeBody, NoQuery]) -> GenerationOut:
+        ref = self._find(call.path["name"]).ref
+        await self._plane.committer.unrevoke(ref, call.subject, call.body.reason)
+        return _out(self._plane.current.snapshot.generations[ref])
 
     def _delete(self, digest: str) -> None:
         if self._plane.artifacts.has(digest):
             self._plane.artifacts.delete(digest)
 
     async def verify(self, call: Call[Request, NoQuery]) -> VerifyOut:
-        generation = self._find(call)
+        generation = self._find(call.path["name"])
         results = {
             name: await asyncio.to_thread(self._verify, artifact.sha256)
             for name, artifact in generation.manifest.artifacts.items()
@@ -166,7 +181,30 @@ class _Generations:
 def routes(plane: AdminPlane) -> list[Route]:
     """Return the routes of generations and artifacts."""
     handlers = _Generations(plane)
-    return [*_generation_routes(handlers), *_artifact_routes(handlers)]
+    return [
+        *_generation_routes(handlers),
+        *_revocation_routes(handlers),
+        *_artifact_routes(handlers),
+    ]
+
+
+def _revocation_routes(handlers: _Generations) -> list[Route]:
+    one = "/generations/{name}"
+    return [
+        Route(
+            "POST",
+            f"{one}/{verb}",
+            summary,
+            handler,
+            GenerationOut,
+            RevokeBody,
+            needs=site(OPERATOR),
+        )
+        for verb, summary, handler in (
+            ("revoke", "Have no node given a generation any more", handlers.revoke),
+            ("unrevoke", "Let nodes be given a revoked generation again", handlers.unrevoke),
+        )
+    ]
 
 
 def _generation_routes(handlers: _Generations) -> list[Route]:

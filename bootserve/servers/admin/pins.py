@@ -85,12 +85,8 @@ class _Pins:
             raise NotFound(f"there is no revision {body.to}", hint="See 'bootserve revisions'.")
         _, old = await plane.database.run(plane.desired.load, body.to)
 
-        def available(ref: GenerationRef) -> bool:
-            generation = snapshot.generations.get(ref)
-            return generation is not None and generation.removed_at is None
-
-        nbps = snapshot.nbps
-        lost = unrestorable(snapshot.state, old, available, everything=body.all, nbps=nbps)
+        generations, nbps = snapshot.generations, snapshot.nbps
+        lost = unrestorable(snapshot.state, old, generations, everything=body.all, nbps=nbps)
         if body.dry_run:
             return CommitOut(revision=None, nodes_changed=0, warnings=[], unrestorable=lost)
         if lost and not body.partial:
@@ -101,7 +97,7 @@ class _Pins:
         return await commit(
             plane,
             call,
-            restore(old, available, everything=body.all, nbps=nbps),
+            restore(old, generations, everything=body.all, nbps=nbps),
             body.message or f"roll back to revision {body.to}",
             answer=partial(committed, unrestorable=lost),
             base=snapshot.revision.number,

@@ -9,7 +9,7 @@ from pydantic import Field
 from bootserve.model.names import Arch
 from bootserve.servers.admin.paging import Page, PageQuery
 from bootserve.servers.admin.routing import Answer, Query, Request
-from bootserve.servers.admin.schemas import Name, NodeOut, RevisionOut, Stated
+from bootserve.servers.admin.schemas import Message, Name, NodeOut, RevisionOut, Stated
 from bootserve.servers.admin.schemas_live import OnceOut
 from bootserve.servers.admin.schemas_nbp import NbpChoiceOut
 
@@ -28,6 +28,8 @@ __all__ = [
     "LostPinOut",
     "OfferOut",
     "PhaseOut",
+    "RevocationOut",
+    "RevokeBody",
     "ScrubOut",
     "SegmentOut",
     "StatusOut",
@@ -44,6 +46,20 @@ class GenerationQuery(PageQuery):
     removed: bool = False
 
 
+class RevocationOut(Answer):
+    """That no node is to be given a generation any more: when, by whom and why."""
+
+    at: float
+    by: str
+    reason: str
+
+
+class RevokeBody(Request):
+    """Why a generation is revoked, or is not any more."""
+
+    reason: Message = Field(min_length=1)
+
+
 class GenerationOut(Answer):
     """A generation. ``manifest`` is there when one is asked for, not in lists."""
 
@@ -54,6 +70,7 @@ class GenerationOut(Answer):
     imported_at: float
     imported_by: str
     removed_at: float | None
+    revoked: RevocationOut | None = None
     used_by: list[str] = []
     manifest: dict[str, Any] | None = None
 
