@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.delays import Latency
 from bench.lines import Measure
 from bench.loads import Offers, Scripts, Tftp
 
 __all__ = ["CASE", "CEILINGS", "Ceiling"]
 
-CASE = "limit"
+CASE = "alone"
+"""Beside nothing else, as Latency calls it, too."""
 _SERVERS = {
     "C, a datagram a call": "responder mode={} batch=1",
     "C, 64 datagrams a call": "responder mode={} batch=64",
@@ -46,6 +48,8 @@ def _ceilings() -> tuple[Ceiling, ...]:
         scripts = Scripts({CASE: server}, {CASE: 10_000}, seconds=3)
         works = frozenset({"scripts", "scripts-flat"})
         made.append(Ceiling(f"scripts: {how}", "scripts/s", scripts, works))
+    alone = Latency("responder mode=http")
+    made.append(Ceiling("p99 alone: C", "p99 ms", alone, frozenset({"latency"})))
     return tuple(made)
 
 

@@ -27,6 +27,7 @@ http {{
   access_log off;
   sendfile on;
   tcp_nopush on;
+  open_file_cache max=16;
   keepalive_requests 1000000000;
   default_type application/octet-stream;
   client_body_temp_path {folder}/body;

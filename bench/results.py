@@ -19,6 +19,8 @@ __all__ = ["Verdict", "judge", "print_ceilings", "print_table", "write_results"]
 
 Rounds = Mapping[str, Sequence[Figures]]
 """By case: the figures of each round."""
+BUSY = 90.0
+"""Percent of its core from which on it is the generator that is measured."""
 _SPENT = ("CPU s/GB", "CPU µs")
 _MUST_BE_NONE = ("failed", "unrecorded")
 
@@ -98,6 +100,8 @@ def print_table(verdicts: Iterable[Verdict], title: str, console: Console) -> No
     for one in verdicts:
         line = one.line
         more = ", ".join(f"{name} {one.ours[name]:.4g}" for name in line.show if name in one.ours)
+        if one.ours.get("generator %", 0.0) > BUSY:
+            more += " [yellow](the generator's limit)[/yellow]"
         table.add_row(
             line.id,
             line.what,
@@ -121,7 +125,7 @@ def print_ceilings(found: Mapping[str, tuple[str, Figures]], console: Console) -
     for heading in ("load", "reached", "generator busy"):
         table.add_column(heading, justify="left" if heading == "load" else "right")
     for what, (figure, figures) in found.items():
-        busy = f"{figures['generator %']:.0f} %"
+        busy = f"{figures['generator %']:.0f} %" if "generator %" in figures else ""
         table.add_row(what, f"{figures[figure]:.5g} {figure}", busy)
     console.print(table)
 
