@@ -26,7 +26,7 @@ demo: setup ## boot real VMs through bootserve from pinned generations, and prov
 	$(ASROOT) $(BIN)/python -m vm_harness.demo
 
 test: setup check ## run every test (under 19 minutes on two cores)
-	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist worksteal --durations 25
+	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-matrix: setup ## boot every firmware in every way (docs/firmware.md)
 	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix
