@@ -14,7 +14,7 @@ from bootserve import __version__
 from bootserve.core.audit_sign import Signer
 from bootserve.core.audit_verify import head_document
 from bootserve.core.hooks import outline_of
-from bootserve.errors import BootserveError
+from bootserve.errors import BootserveError, Unavailable
 from bootserve.model.audit import AuditEntry, AuditKind, Chain, Head
 from bootserve.servers.audit import AuditDesk
 from bootserve.servers.dbthread import DatabaseThread
@@ -29,6 +29,9 @@ __all__ = ["HEAD_FILE", "AuditKeeper"]
 
 HEAD_FILE = "audit.head"
 TURN_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+HUNG_SECONDS = 4.0
+"""The database may be at one job for so long; a lock of another program is waited for 3 s."""
 PRUNE_SECONDS = 3600.0
 CHECKPOINT_RECORDS = 10_000
 DAY = 86_400.0
@@ -91,7 +94,7 @@ class AuditKeeper:
         self._checked = dict.fromkeys(Chain, Head())
         self._checked_at = time.monotonic()
         self._pruned_at = time.monotonic() - PRUNE_SECONDS
-        self._journal_failed = False
+        self._journal_failed = self._hung = False
         self._cut = ""
 
     def note(self, entry: AuditEntry) -> None:
@@ -101,6 +104,10 @@ class AuditKeeper:
     def problems(self) -> list[str]:
         """Return what is wrong with the audit log now."""
         found = [self._watch.problem, self._cut]
+        if self._journal.full:
+            lost = self._journal.lost
+            words = "1 record is lost" if lost == 1 else f"{lost} records are lost"
+            found.append(f"the journal cannot be written; {words}")
         if self._signer is None:
             found.append("the audit key cannot be used: the audit log is not signed")
         return [one for one in found if one]
@@ -113,7 +120,6 @@ class AuditKeeper:
     async def run(self) -> None:
         """Do what is due, every second, until cancelled."""
         while True:
-            self._look_at_journal()
             try:
                 await self.turn()
             except BootserveError as error:
@@ -121,12 +127,25 @@ class AuditKeeper:
                 self._log.debug("audit log", error=str(error))
             await asyncio.sleep(TURN_SECONDS)
 
-    def _look_at_journal(self) -> None:
-        failed = self._journal.full
+    async def watch_over(self) -> None:
+        """Raise the alarm where nothing can be recorded, until cancelled.
+
+        It waits for nothing but the clock: what is due may take minutes, a pruning for one.
+        """
+        while True:
+            self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Raise the alarm for a journal that fails, and for a database that does not answer."""
+        failed, hung = self._journal.full, self._thread.age > HUNG_SECONDS
         if failed and not self._journal_failed:
             lost = self._journal.lost
             self._log.error("audit alarm", error="the journal cannot be written", lost=lost)
-        self._journal_failed = failed
+        if hung and not self._hung:
+            words = f"the database has been at one job for more than {HUNG_SECONDS:g} s"
+            self._watch.failed(Unavailable(words))
+        self._journal_failed, self._hung = failed, hung
 
     async def turn(self) -> None:
         """Record what waits, keep the heads, add a checkpoint and prune where that is due."""

@@ -160,6 +160,7 @@ async def _start(
     stack.push_async_callback(parts.rebooting.stop)
     stack.background(parts.rebooting.run())
     stack.background(parts.audit.run())
+    stack.background(parts.audit.watch_over())
     await _start_admin(parts, kept, ports, tls, scrubber, reload, stack)
     await _start_boot_http(parts, kept, log, stack)
     for segment in parts.segments:

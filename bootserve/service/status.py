@@ -34,14 +34,10 @@ class Reporter(Collector):
 
     def _problems(self) -> list[str]:
         parts = self._parts
-        journal, filler = parts.kept.journal, parts.filler
         snapshot = parts.current.snapshot
         problems = parts.audit.problems()
-        if filler.away:
+        if parts.filler.away:
             problems.append("the database is away; boots are kept in the journal")
-        if journal.full:
-            lost = _counted(journal.lost, "record is", "records are")
-            problems.append(f"the journal cannot be written; {lost} lost")
         if bad := parts.kept.artifacts.quarantined():
             found = _counted(len(bad), "artifact is", "artifacts are")
             whose = "its generation" if len(bad) == 1 else "their generations"

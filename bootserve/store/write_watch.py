@@ -45,7 +45,7 @@ class WriteWatch:
         if not self._count:
             return ""
         times = "once" if self._count == 1 else f"{self._count} times"
-        return f"changes cannot be recorded, and are refused ({times} so far): {self._error}"
+        return f"changes cannot be recorded: refused, or waiting ({times} so far): {self._error}"
 
     def failed(self, error: BootserveError) -> None:
         """A write failed with ``error``."""

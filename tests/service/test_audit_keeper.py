@@ -7,9 +7,11 @@ import contextlib
 import json
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,8 @@ class Scene:
         self.watch = WriteWatch(self.journal, lambda: 7.0)
         url = sqlite_url(folder / "bootserve.db")
         self.database = Database(url, self.journal.id, self.watch)
-        self.sql = DatabaseThread()
+        self.time = time.monotonic()
+        self.sql = DatabaseThread(lambda: self.time)
         boots = BootStore(self.database, self.journal.id)
         self.filler = Filler(self.journal, boots, self.sql, log)
         found = Settings(state_dir=folder, **settings)
@@ -262,13 +265,60 @@ async def test_a_write_that_fails_is_an_alarm_and_then_on_record(scene: Scene) -
         for _ in range(2):
             with pytest.raises(BootserveError):
                 await scene.record()
-        assert "are refused (2 times so far)" in scene.keeper.problems()[0]
+        assert "refused, or waiting (2 times so far)" in scene.keeper.problems()[0]
         assert scene.keeper.failed == 2
         assert [one["event"] for one in scene.logged.entries] == ["audit alarm"]
     await scene.record()
     assert scene.keeper.problems() == []
     await scene.filler.flush()
     assert scene.kinds() == ["server", "reload", "failure", "failure"]
+
+
+async def test_a_database_that_does_not_answer_is_an_alarm_and_then_on_record(
+    scene: Scene,
+) -> None:
+    await scene.keeper.turn()
+    disk = threading.Event()
+    hanging = asyncio.create_task(scene.sql.run(disk.wait))
+    while not scene.sql.age:  # it is at it once its thread runs
+        scene.time += 0.001
+        await asyncio.sleep(0.001)
+    scene.keeper.look()
+    assert scene.keeper.problems() == []
+    scene.time += 4
+    for _ in range(3):
+        scene.keeper.look()
+    assert "at one job for more than 4 s" in scene.keeper.problems()[0]
+    disk.set()
+    await hanging
+    scene.keeper.look()
+    await scene.keeper.turn()
+    assert scene.keeper.problems() == []
+    await scene.filler.flush()
+    assert scene.kinds() == ["server", "failure", "failure"]
+    events = [one["event"] for one in scene.logged.entries]
+    assert events == ["audit alarm", "audit alarm over"]
+
+
+async def test_a_journal_that_fails_is_an_alarm_also_while_the_log_is_pruned(
+    scene: Scene,
+) -> None:
+    disk = threading.Event()
+    pruning = asyncio.create_task(scene.sql.run(disk.wait))
+    tasks = [asyncio.create_task(one) for one in (scene.keeper.run(), scene.keeper.watch_over())]
+    while not scene.journal.full:
+        scene.journal.append(BootRecord("b", "n1", "m", "web@1", "d" * 64, 1, 1.0, "a" * 60_000))
+    assert f"{scene.journal.lost} record is lost" in scene.keeper.problems()[0]
+    async with asyncio.timeout(60):
+        while not scene.logged.entries:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert scene.logged.entries[0]["event"] == "audit alarm"
+    assert scene.logged.entries[0]["error"] == "the journal cannot be written"
+    disk.set()
+    await pruning
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -296,6 +346,31 @@ def test_a_server_whose_database_takes_nothing_says_so_and_records_it(
     wait_for(lambda: admin.call("GET", "/status")["ready"])
     found = admin.call("GET", "/audit?kind=failure")["records"]
     assert [one["detail"]["over"] for one in found[:2]] == [True, False]
+    assert admin.call("POST", "/audit/verify")["intact"]
+
+
+def test_the_alarm_is_raised_within_five_seconds_and_is_on_record(
+    lab: Lab, servers: Servers
+) -> None:
+    server = servers.start()
+    admin = Admin(server.state_dir)
+    admin.call("PUT", "/roles/compute", image="web")
+    with closing(sqlite3.connect(server.state_dir / "bootserve.db", timeout=60)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Problem) as refused:
+            admin.call("PUT", "/roles/storage", image="web")
+        assert refused.value.status == 503
+        assert admin.raw("GET", "/readyz")[0] == 503
+        assert "bootserve_audit_alarm 1.0" in admin.raw("GET", "/metrics")[1].decode()
+        wait_for(lambda: "audit alarm" in server.log_text())
+        other.rollback()
+    wait_for(lambda: admin.call("GET", "/status")["ready"])
+    assert "bootserve_audit_alarm 0.0" in admin.raw("GET", "/metrics")[1].decode()
+    failure, over = admin.call("GET", "/audit?kind=failure")["records"][-1:-3:-1]
+    assert (failure["detail"]["over"], over["detail"]["over"]) == (False, True)
+    alarm = next(line for line in server.log_text().splitlines() if '"audit alarm"' in line)
+    raised = datetime.fromisoformat(json.loads(alarm)["timestamp"]).timestamp()
+    assert 0 <= raised - failure["detail"]["since"] < 5
     assert admin.call("POST", "/audit/verify")["intact"]
 
 
