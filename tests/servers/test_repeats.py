@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import threading
+import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
+from vm_harness.lab import Lab
 from vm_harness.server import BootServer
 
 from tests.support.api import Admin
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the hook ``slow`` writes a line to whenever it is called."""
+    file = tmp_path_factory.mktemp("hook") / "calls"
+    file.touch()
+    file.chmod(0o666)  # the server is not root
+    return file
+
+
+@pytest.fixture(scope="module")
+def server(lab: Lab, calls: Path) -> BootServer:
+    run = ["/bin/sh", "-c", f"echo called >>{calls}; exec sleep 300"]
+    config = calls.with_name("bootserve.toml")
+    config.write_text(f"[[hooks]]\nname = 'slow'\nwhen = 'before'\nrun = {json.dumps(run)}\n")
+    return lab.bootserve(arguments=["--config", str(config)]).start()
 
 
 def put(admin: Admin, path: str, key: str, **body: Any) -> tuple[int, Any]:
@@ -46,6 +68,34 @@ def test_a_repeat_after_a_crash_gets_the_same_answer(
     server.start()
     assert put(admin, "/racks/r1", key, kernel_args="a") == first
     assert revision(admin) == first[1]["revision"]["number"]
+
+
+def test_what_a_crash_ended_is_not_known_and_not_done_again(
+    admin: Admin, server: BootServer, calls: Path, key: str
+) -> None:
+    admin.call("POST", "/nodes", name="tried", macs=["52:54:00:00:07:01"])
+
+    def ask() -> tuple[int, bytes]:
+        body = b'{"node": "tried"}'
+        return admin.raw("POST", "/api/v1/hooks/slow/test", body, **{"Idempotency-Key": key})
+
+    def ask_in_vain() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            ask()
+
+    asking = threading.Thread(target=ask_in_vain)
+    asking.start()
+    deadline = time.monotonic() + 60
+    while not calls.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    server.kill()
+    asking.join()
+    server.start()
+    for _ in range(2):
+        status, answer = ask()
+        assert (status, json.loads(answer)["type"][-15:]) == (409, "outcome-unknown")
+    assert calls.read_text() == "called\n"
 
 
 def test_a_key_belongs_to_one_request(admin: Admin, key: str) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 
-from aiohttp import web
-
 from bootserve.core.transactions import add_node
 from bootserve.errors import NotFound
 from bootserve.model.desired import Node
@@ -70,10 +68,8 @@ class _Discovered:
         forget = self._plane.boots.forget_discovered
         await self._plane.database.run(forget, mac, at=time.time(), by=by)
 
-    async def forget(self, call: Call[Request, NoQuery]) -> web.Response:
-        mac = parse_mac(call.path["mac"])
-        await self._forget(mac, call.subject)
-        return web.Response(status=204)
+    async def forget(self, call: Call[Request, NoQuery]) -> None:
+        await self._forget(parse_mac(call.path["mac"]), call.subject)
 
 
 def routes(plane: AdminPlane) -> list[Route]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from bootserve.errors import BootserveError, InvalidInput
 from bootserve.servers.admin.repeats import Repeats, Ticket
-from bootserve.servers.admin.routing import PREFIX, SUBJECT, Answer, Call, Empty, Request, Route
+from bootserve.servers.admin.routing import PREFIX, SUBJECT, Call, Done, Empty, Request, Route
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 
@@ -74,16 +75,29 @@ class _Desk:
         )
         route.needs.check(call, self._current.snapshot.state)
         await self._committer.check_base(call.base)
-        answer = await route.handler(call)
+        answer: Done | web.StreamResponse
+        if ticket is None:
+            answer = await route.handler(call)
+        else:
+            commits = route.answer is not None and route.answer.commits
+            answer = await ticket.do(
+                partial(_written, route, call), secret=route.secret, commits=commits
+            )
         if isinstance(answer, web.StreamResponse):
             return answer
-        if ticket is not None:
-            await ticket.save(answer, secret=route.secret)
         return respond(answer, route.status)
 
 
-def respond(answer: Answer, status: int) -> web.Response:
+async def _written(route: Route, call: Call[Any, Any]) -> Done:
+    answer = await route.handler(call)
+    assert not isinstance(answer, web.StreamResponse), "what is streamed cannot be kept"
+    return answer
+
+
+def respond(answer: Done, status: int) -> web.Response:
     """Return ``answer`` as JSON, with its revision as its ETag."""
+    if answer is None:
+        return web.Response(status=status)
     number = answer.revision_number()
     return web.Response(
         status=status,

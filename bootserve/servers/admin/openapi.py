@@ -44,9 +44,10 @@ PROBLEMS = {
     503: "a part that is needed is away: try again",
     507: "no room",
 }
+KEY = "Idempotency-Key"
 WRITE_HEADERS = (
     (
-        "Idempotency-Key",
+        KEY,
         "A key of your own: a request that comes again under it is done once.",
         200,
     ),
@@ -157,6 +158,7 @@ def _parameters(
                 "schema": {"type": "string", "maxLength": most},
             }
             for name, text, most in WRITE_HEADERS
+            if not (route.raw and name == KEY)
         ]
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +19,18 @@ from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 if TYPE_CHECKING:  # a client of the API has no use for the database's libraries
     from bootserve.store.desired import AlsoWrite
 
-__all__ = ["PREFIX", "Answer", "Call", "Need", "Query", "Repeat", "Request", "Route", "problem"]
+__all__ = [
+    "PREFIX",
+    "Answer",
+    "Call",
+    "Done",
+    "Need",
+    "Query",
+    "Repeat",
+    "Request",
+    "Route",
+    "problem",
+]
 
 PREFIX = "/api/v1"
 
@@ -39,9 +50,10 @@ class Query(BaseModel):
 
 
 class Answer(BaseModel):
-    """Base of answers."""
+    """Base of answers. ``commits`` marks those of commits, which keep them under their keys."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
+    commits: ClassVar[bool] = False
 
     def revision_number(self) -> int | None:
         """The revision of the desired state that this shows, which is its ETag; None for others."""
@@ -115,7 +127,10 @@ class Call(Generic[B, Q]):
         return checked
 
 
-Handler = Callable[[Call[Any, Any]], Awaitable["Answer | web.StreamResponse"]]
+Done = Answer | None
+"""What a write is answered with: None has no content."""
+
+Handler = Callable[[Call[Any, Any]], Awaitable["Done | web.StreamResponse"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +163,8 @@ class Need:
 class Route:
     """One operation of the API. ``path`` is relative to ``/api/v1``.
 
-    ``raw`` marks a body that is bytes and not JSON; ``answer`` is None for an answer that is not
+    ``raw`` marks a body that is bytes and not JSON, and a write that is the same when it is done
+    again, so that it needs no Idempotency-Key; ``answer`` is None for an answer that is not
     a JSON object of ours but of type ``media``. ``secret`` marks an answer that is shown once and
     kept nowhere. ``needs`` says who may: :mod:`bootserve.servers.admin.needs` tells how.
     """

@@ -5,7 +5,7 @@ What validates a request also describes it in OpenAPI.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -249,6 +249,7 @@ class CommitOut(Answer):
     ``unrestorable`` is a rollback's list. ``revision`` is null for a dry run.
     """
 
+    commits: ClassVar[bool] = True
     revision: RevisionOut | None
     nodes_changed: int
     warnings: list[str]
