@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,14 +154,20 @@ class Api:
         *,
         query: Mapping[str, str | int] | None = None,
         most: int | None = None,
+        counted: Collection[str] = (),
     ) -> Reply[A]:
-        """Return all pages of a list as one answer, or as many as make ``most`` items."""
+        """Return all pages of a list as one answer, or as many as make ``most`` items.
+
+        ``counted`` names the numbers that each page has of its own, and that are added up.
+        """
         whole = (await self.call("GET", path, answer, query=query)).raw
         lists = [name for name, value in whole.items() if isinstance(value, list)]
         while whole.get("next") and (most is None or sum(len(whole[n]) for n in lists) < most):
             more = {**(query or {}), "cursor": whole["next"]}
             part = (await self.call("GET", path, answer, query=more)).raw
             for name in lists:
+                whole[name] += part[name]
+            for name in counted:
                 whole[name] += part[name]
             whole["next"] = part["next"]
         if most is not None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from ipaddress import ip_address
@@ -191,9 +191,12 @@ class Session:
         *,
         query: Mapping[str, str | int] | None = None,
         most: int | None = None,
+        counted: Collection[str] = (),
     ) -> Reply[A]:
         """Return a whole list, or its first ``most`` items; see :meth:`Api.pages`."""
-        return self.run(lambda api: api.pages(path, answer, query=query, most=most))
+        return self.run(
+            lambda api: api.pages(path, answer, query=query, most=most, counted=counted)
+        )
 
     def show(self, reply: Reply[A], render: Callable[[Output, A], None]) -> None:
         """Print an answer: unchanged with ``--json``, else as ``render`` does."""

@@ -21,6 +21,8 @@ from bootserve.servers.admin.schemas_would_change import WouldChangeOut
 __all__ = ["add_commands"]
 
 FILES = 10
+PAGE = 5000
+"""Nodes that are asked for at once: the most that a page may have."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -49,8 +51,8 @@ def would_change(
 
     What a node runs is what its newest boot that came up reported.
     """
-    query: dict[str, str | int] = {"scope": str(Scope.parse(scope))}
-    reply = session.call("GET", "/would-change", WouldChangeOut, query=query, patient=True)
+    query: dict[str, str | int] = {"scope": str(Scope.parse(scope)), "limit": PAGE}
+    reply = session.pages("/would-change", WouldChangeOut, query=query, counted=("unchanged",))
     found = reply.value
     pairs = sorted({(one.running, one.next) for one in found.nodes if one.running != one.next})
     differences = [made for pair in pairs if (made := _difference(session, *pair)) is not None]

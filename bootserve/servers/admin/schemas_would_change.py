@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from bootserve.core.would_change import Why
-from bootserve.servers.admin.routing import Answer, Query
+from bootserve.servers.admin.paging import Page, PageQuery
+from bootserve.servers.admin.routing import Answer
 
 __all__ = ["ScopeQuery", "WouldChangeNode", "WouldChangeOut"]
 
 
-class ScopeQuery(Query):
-    """Which nodes: node/NAME, rack/NAME, role/NAME or site."""
+class ScopeQuery(PageQuery):
+    """Which nodes: node/NAME, rack/NAME, role/NAME or site. ``limit`` is how many are looked at."""
 
     scope: str = Field(default="site", max_length=80)
 
@@ -30,8 +31,11 @@ class WouldChangeNode(Answer):
     why: Why
 
 
-class WouldChangeOut(Answer):
-    """The nodes of a scope that would change, how many would not, and which never reported up."""
+class WouldChangeOut(Page):
+    """Of a page of a scope's nodes those that would change and those that never reported up.
+
+    ``unchanged`` is how many of the page would not change.
+    """
 
     revision: int
     nodes: list[WouldChangeNode]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 from bootserve.core.heartbeats import Running
 from bootserve.core.snapshot import NodePlan, Snapshot
-from bootserve.core.would_change import in_scope, would_change
+from bootserve.core.would_change import WouldChange, in_scope, would_change
 from bootserve.errors import NotFound
-from bootserve.model.desired import Scope, ScopeKind
+from bootserve.model.desired import Node, Scope, ScopeKind
 from bootserve.servers.admin.needs import VIEWER, anywhere
-from bootserve.servers.admin.paging import unhurried
+from bootserve.servers.admin.paging import named_page, unhurried
 from bootserve.servers.admin.plane import AdminPlane
 from bootserve.servers.admin.routing import Call, Request, Route
 from bootserve.servers.admin.schemas_would_change import (
@@ -30,10 +29,39 @@ class _Handler:
         self._plane = plane
 
     async def list_all(self, call: Call[Request, ScopeQuery]) -> WouldChangeOut:
+        """Answer a page of ``limit`` nodes of the scope, of which those that change are told."""
         snapshot, scope = self._plane.current.snapshot, Scope.parse(call.query.scope)
-        seen, unknown = await self._running(call, snapshot, scope)
-        if not seen and not unknown and scope.kind is not ScopeKind.SITE:
+        nodes = snapshot.state.nodes
+        names = [
+            name
+            async for name in unhurried(snapshot.fleet.names)
+            if in_scope(nodes[name], scope) and call.sees(nodes[name])
+        ]
+        if not names and scope.kind is not ScopeKind.SITE:
             raise NotFound(f"there is no node in {scope}", hint="See 'bootserve node list'.")
+        page, more = await named_page(names, nodes.get, call.query)
+        seen, unknown = self._running(snapshot, page)
+        changes = await self._changes(snapshot, seen)
+        return WouldChangeOut(
+            next=more,
+            revision=snapshot.revision.number,
+            nodes=[WouldChangeNode.model_validate(one, from_attributes=True) for one in changes],
+            unchanged=len(seen) - len(changes),
+            unknown=unknown,
+        )
+
+    def _running(self, snapshot: Snapshot, nodes: Sequence[Node]) -> tuple[list[Seen], list[str]]:
+        """Return what ``nodes`` would boot and run, and the names of those never heard of."""
+        seen, unknown = list[Seen](), list[str]()
+        for node in nodes:
+            running = self._plane.drift.book.of(node.name)
+            if running is None:
+                unknown.append(node.name)
+            else:
+                seen.append((snapshot.plan_of(node), running))
+        return seen, unknown
+
+    async def _changes(self, snapshot: Snapshot, seen: Sequence[Seen]) -> list[WouldChange]:
         revisions = await self._revisions(seen)
         past = await self._plane.database.run(
             self._plane.desired.past_arguments,
@@ -46,28 +74,8 @@ class _Handler:
             once = self._plane.guards.once.pending(plan.node.name)
             change = would_change(plan, one.generation, one.digest, given, once)
             if change is not None:
-                found.append(WouldChangeNode.model_validate(change, from_attributes=True))
-        return WouldChangeOut(
-            revision=snapshot.revision.number,
-            nodes=sorted(found, key=attrgetter("rack")),
-            unchanged=len(seen) - len(found),
-            unknown=unknown,
-        )
-
-    async def _running(
-        self, call: Call[Request, ScopeQuery], snapshot: Snapshot, scope: Scope
-    ) -> tuple[list[Seen], list[str]]:
-        """Return by name what nodes of ``scope`` would boot and run, and those never heard of."""
-        seen, unknown = list[Seen](), list[str]()
-        async for name in unhurried(snapshot.fleet.names):
-            node = snapshot.state.nodes[name]
-            if in_scope(node, scope) and call.sees(node):
-                running = self._plane.drift.book.of(name)
-                if running is None:
-                    unknown.append(name)
-                else:
-                    seen.append((snapshot.plan_of(node), running))
-        return seen, unknown
+                found.append(change)
+        return found
 
     async def _revisions(self, seen: Sequence[Seen]) -> dict[str, int]:
         """Return the revisions of the boots of those that run what they would boot, by boot."""
