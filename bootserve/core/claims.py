@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bootserve.errors import InvalidInput
 from bootserve.model.access import AccessRole, Binding, parse_access_scope
 
-__all__ = ["ClaimRule", "bindings_from", "check_provider_url", "parse_rule"]
+__all__ = ["ClaimRule", "believed", "bindings_from", "check_provider_url", "parse_rule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,18 @@ def check_provider_url(url: str) -> str:
     if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and local)):
         raise InvalidInput(f"{url[:200]!r} is no provider's URL", hint="It begins with https://.")
     return url
+
+
+def believed(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return ``claims`` without an email that the provider has not verified.
+
+    At many providers a user may write any address in, another's too. OpenID Connect Core 5.1 says
+    by ``email_verified`` that it is the user's own; a provider that leaves it out does not say so.
+    Some write it as a string.
+    """
+    if claims.get("email_verified") in (True, "true"):
+        return claims
+    return {name: value for name, value in claims.items() if name != "email"}
 
 
 def bindings_from(rules: Iterable[ClaimRule], claims: Mapping[str, Any]) -> tuple[Binding, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jwt
@@ -63,10 +63,13 @@ class FakeIssuer:
         return web.json_response({"keys": self.keys})
 
 
-def users_of(issuer: str) -> OidcUsers:
+RULES = ("groups=ops operator rack/r1", "sub=anna viewer site")
+
+
+def users_of(issuer: str, name_claim: str = "sub", rules: Sequence[str] = RULES) -> OidcUsers:
     book = AccessBook(AccessStore(Database("sqlite://")), DatabaseThread())
-    rules = [parse_rule("groups=ops operator rack/r1"), parse_rule("sub=anna viewer site")]
-    return OidcUsers(Provider(issuer, "bootserve", "sub", rules), book)
+    parsed = [parse_rule(one) for one in rules]
+    return OidcUsers(Provider(issuer, "bootserve", name_claim, parsed), book)
 
 
 def claims(issuer: str, **changes: Any) -> dict[str, Any]:
@@ -76,14 +79,17 @@ def claims(issuer: str, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def ask(make: Callable[[str], str]) -> Subject:
+def ask(
+    make: Callable[[str], str], name_claim: str = "sub", rules: Sequence[str] = RULES
+) -> Subject:
     """Return whom the token made for an issuer's URL is taken for."""
 
     async def work() -> Subject:
         issuer = FakeIssuer()
         runner = await issuer.start()
         try:
-            return await users_of(issuer.url).subject_of(make(issuer.url), time.time())
+            users = users_of(issuer.url, name_claim, rules)
+            return await users.subject_of(make(issuer.url), time.time())
         finally:
             await runner.cleanup()
 
@@ -133,6 +139,24 @@ def test_a_good_token_is_its_users(make: Callable[[str], str]) -> None:
 def test_a_bad_token_is_nobodys(make: Callable[[str], str], said: str) -> None:
     with pytest.raises(Unauthorized, match=said):
         ask(make)
+
+
+@pytest.mark.parametrize("verified", [True, "true"])
+def test_an_email_that_the_provider_verified_is_believed(verified: object) -> None:
+    token = signed(RSA, "RS256", "one", email="anna@example.org", email_verified=verified)
+    found = ask(token, "email", ["email=anna@example.org admin site"])
+    assert found.name == "user:anna@example.org"
+    assert [str(one) for one in found.bindings] == ["admin@site"]
+
+
+@pytest.mark.parametrize("verified", [False, "false", None, 1.5, ["true"]])
+def test_an_email_that_nobody_verified_is_nobodys(verified: object) -> None:
+    token = signed(RSA, "RS256", "one", email="anna@example.org", email_verified=verified)
+    rules = ["email=anna@example.org admin site"]
+    with pytest.raises(Unauthorized, match="no email that the provider has verified"):
+        ask(token, "email", rules)
+    found = ask(token, "sub", rules)
+    assert (found.name, found.bindings) == ("user:anna", ())
 
 
 def test_keys_are_fetched_seldom_and_good_while_the_provider_is_away() -> None:

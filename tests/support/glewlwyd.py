@@ -79,6 +79,18 @@ class Browser:
         self.ask("POST", "/api/auth/", {"username": name, "password": password})
 
 
+VERIFIED = {
+    "name": "email_verified",
+    "user-property": "verified",
+    "type": "boolean",
+    "boolean-value-true": "yes",
+    "boolean-value-false": "no",
+    "mandatory": True,
+    "scope": [],
+}
+"""It sends an email, and of itself not whether that is verified."""
+
+
 class Glewlwyd:
     """The provider, running in ``namespace``; ``users`` have the password ``secret-NAME``."""
 
@@ -114,6 +126,10 @@ class Glewlwyd:
             time.sleep(0.05)
 
     def _configure(self, users: tuple[str, ...]) -> None:
+        backend = json.loads(self._admin.ask("GET", "/api/mod/user/database").text)
+        backend["parameters"]["data-format"] = {"verified": {"multiple": False, "read": True}}
+        self._admin.ask("PUT", "/api/mod/user/database", backend)
+        self._admin.ask("PUT", "/api/mod/user/database/reset")
         plugin = {"module": "oidc", "name": "oidc", "display_name": "OIDC"}
         parameters = {**self._parameters(), **new_keys()}
         self._admin.ask("POST", "/api/mod/plugin/", {**plugin, "parameters": parameters})
@@ -132,6 +148,7 @@ class Glewlwyd:
                 "username": name,
                 "name": name.title(),
                 "email": f"{name}@example.org",
+                "verified": "yes",
                 "password": f"secret-{name}",
                 "enabled": True,
                 "scope": ["g_profile", "openid"],
@@ -156,7 +173,7 @@ class Glewlwyd:
             "pkce-allowed": True,
             "pkce-required": True,
             "scope": [],
-            "claims": [],
+            "claims": [VERIFIED],
             "email-claim": "mandatory",
             "subject-type": "public",
             "jwks-show": True,

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import jwt
 
-from bootserve.core.claims import ClaimRule, bindings_from
+from bootserve.core.claims import ClaimRule, believed, bindings_from
 from bootserve.errors import Unauthorized, Unavailable
 from bootserve.model.access import Subject
 from bootserve.servers.admin.accessbook import AccessBook
@@ -81,13 +81,22 @@ class OidcUsers:
         Raises Unauthorized for a token that is not valid here and now, and Unavailable when the
         provider's keys cannot be had.
         """
-        claims = await self._claims(token)
+        claims = believed(await self._claims(token))
         name = claims.get(self._provider.name_claim)
         if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()):
-            raise Unauthorized(f"the token has no usable claim {self._provider.name_claim}")
+            raise self._nameless()
         grantee = f"user:{name}"
         bindings = bindings_from(self._provider.rules, claims) + self._book.bindings(grantee)
         return Subject(grantee, bindings, grantee)
+
+    def _nameless(self) -> Unauthorized:
+        claim = self._provider.name_claim
+        if claim != "email":
+            return Unauthorized(f"the token has no usable claim {claim}")
+        return Unauthorized(
+            "the token has no email that the provider has verified",
+            hint="Have it send email_verified, or set oidc_name_claim to another claim.",
+        )
 
     async def _claims(self, token: str) -> Mapping[str, Any]:
         try:
