@@ -17,14 +17,24 @@ from bootserve.servers.admin.accessbook import AccessBook
 from bootserve.servers.admin.auth import Gate, read_or_make_token
 from bootserve.servers.admin.oidc import OidcUsers, Provider
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.problems import Crashed
 from bootserve.servers.admin.schemas_access import LoginOut
 from bootserve.servers.admin.server import make_app
 from bootserve.service.calm import Calm
 from bootserve.service.ports import Ports
 from bootserve.service.tls import Tls
 from bootserve.settings import Settings
+from bootserve.store.audit import REQUEST_ID
 
-__all__ = ["find_users", "is_ours", "keep_uses", "listen", "login_of", "make_admin_app"]
+__all__ = [
+    "crash_teller",
+    "find_users",
+    "is_ours",
+    "keep_uses",
+    "listen",
+    "login_of",
+    "make_admin_app",
+]
 
 USES_SECONDS = 60.0
 
@@ -97,10 +107,22 @@ async def make_admin_app(
         failed=failed,
         refused=plane.access.note_refusals,
     )
-    app = make_app(plane, registry, gate)
+    app = make_app(plane, registry, gate, crash_teller(calm))
     if users is not None:
         app.on_shutdown.append(lambda _app: users.close())
     return app
+
+
+def crash_teller(calm: Calm) -> Crashed:
+    """Return what logs a request that failed for no reason that was thought of."""
+
+    def tell(request: web.Request, error: Exception) -> None:
+        path, number = request.path[:200], REQUEST_ID.get()
+        calm.error(
+            "request failed", method=request.method, path=path, request=number, exc_info=error
+        )
+
+    return tell
 
 
 async def listen(

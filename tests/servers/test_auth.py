@@ -16,7 +16,10 @@ from bootserve.model.access import Token
 from bootserve.servers.admin.accessbook import AccessBook, hash_token, new_token
 from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.oidc import OidcUsers, Provider
+from bootserve.servers.admin.problems import problems
 from bootserve.servers.dbthread import DatabaseThread
+from bootserve.service.admin import crash_teller
+from bootserve.service.calm import Calm
 from bootserve.store.access import AccessStore
 from bootserve.store.database import Database, sqlite_url
 from tests.servers.test_oidc import OTHER, RSA, FakeIssuer, signed
@@ -64,7 +67,7 @@ async def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         return web.Response()
 
     gate = Gate("a" * 64, book, lambda _host: True, users=users, refused=refused)
-    app = web.Application(middlewares=[middleware(gate)])
+    app = web.Application(middlewares=[problems(crash_teller(Calm(None))), middleware(gate)])
     app.router.add_get("/", ok)
     runner = web.AppRunner(app)
     await runner.setup()

@@ -28,6 +28,7 @@ from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import install
 from bootserve.servers.admin.needs import ANYBODY
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.problems import problems
 from bootserve.servers.admin.repeats import Repeats
 from bootserve.servers.admin.routing import Answer, Call, Route
 from bootserve.servers.admin.server import all_routes
@@ -72,6 +73,10 @@ def name(route: Route) -> str:
     return f"{route.method} {path}"
 
 
+def raised(_request: web.Request, error: Exception) -> None:
+    raise error
+
+
 async def nothing() -> None:
     pass
 
@@ -93,7 +98,8 @@ class World:
         nbps = NbpStore(self.database)
         committer = Committer(current, *stores, nbps, self.sql, lambda _: None)
         book = AccessBook(AccessStore(self.database), self.sql)
-        app = web.Application(middlewares=[middleware(Gate(TOKEN, book, lambda _: True))])
+        gate = Gate(TOKEN, book, lambda _: True)
+        app = web.Application(middlewares=[problems(raised), middleware(gate)])
         routes = [self._counting(one, work) for one in WRITES]
         install(app, routes, current, committer, Repeats(self.store, self.sql))
         headers = {"Authorization": f"Bearer {TOKEN}"}

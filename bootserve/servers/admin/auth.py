@@ -20,7 +20,7 @@ from bootserve.core.logins import LoginLimits
 from bootserve.errors import BootserveError, Refused, Unauthorized
 from bootserve.model.access import ANONYMOUS, Subject
 from bootserve.servers.admin.accessbook import EVERYTHING, AccessBook, token_name
-from bootserve.servers.admin.routing import PREFIX, SUBJECT, problem
+from bootserve.servers.admin.routing import PREFIX, SUBJECT
 
 __all__ = ["Gate", "LoginFailed", "TooManyFailures", "Users", "middleware", "read_or_make_token"]
 
@@ -167,25 +167,12 @@ class Gate:
 
 
 def middleware(gate: Gate) -> Middleware:
-    """Return the middleware that names the subject of each request, or refuses it.
-
-    Errors become problem+json here.
-    """
+    """Return the middleware that names the subject of each request, or refuses it."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            request[SUBJECT] = await gate.subject(request)
-            return await handler(request)
-        except BootserveError as error:
-            return problem(error)
-        except web.HTTPNotFound:
-            return problem(_http_error(404, "not-found", f"there is no {request.path}"))
-        except web.HTTPMethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.allowed_methods))
-            answer = problem(_http_error(405, "method-not-allowed", f"use {allowed}"))
-            answer.headers["Allow"] = allowed
-            return answer
+        request[SUBJECT] = await gate.subject(request)
+        return await handler(request)
 
     return guard
 
@@ -203,12 +190,6 @@ def _check_wait(seconds: float) -> None:
         )
         error.members["retry_after"] = round(seconds + 0.5)
         raise error
-
-
-def _http_error(status: int, kind: str, message: str) -> BootserveError:
-    error = BootserveError(message)
-    error.http_status, error.kind = status, kind
-    return error
 
 
 def _peer_uid(connection: socket.socket) -> int:

@@ -41,6 +41,7 @@ PROBLEMS = {
     415: "the body is of another type",
     422: "not what was promised, or an Idempotency-Key of another request",
     429: "too many logins failed",
+    500: "the server failed; its log says why",
     503: "a part that is needed is away: try again",
     507: "no room",
 }

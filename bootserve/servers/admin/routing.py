@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -12,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from bootserve.core.access import Place, check_change, covers, has_role, place_of_node, require
 from bootserve.core.transactions import Change
-from bootserve.errors import BootserveError
 from bootserve.model.access import AccessRole, Subject
 from bootserve.model.desired import DesiredState, Node, Scope, ScopeKind
 
@@ -29,7 +27,6 @@ __all__ = [
     "Repeat",
     "Request",
     "Route",
-    "problem",
 ]
 
 PREFIX = "/api/v1"
@@ -183,26 +180,3 @@ class Route:
     media: str = "application/octet-stream"
     _: KW_ONLY
     needs: Need
-
-
-def problem(error: BootserveError) -> web.Response:
-    """Return ``error`` as problem+json (RFC 9457); ``type`` is stable, ``hint`` is our addition."""
-    document = {
-        "type": f"urn:bootserve:problem:{error.kind}",
-        "title": error.kind.replace("-", " "),
-        "status": error.http_status,
-        "detail": str(error),
-        **error.members,
-    }
-    if error.hint:
-        document["hint"] = error.hint
-    wait = error.members.get("retry_after")
-    headers = {} if wait is None else {"Retry-After": str(wait)}
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(
-        status=error.http_status,
-        body=json.dumps(document).encode(),
-        content_type="application/problem+json",
-        headers=headers,
-    )

@@ -34,6 +34,7 @@ from bootserve.servers.admin.auth import Gate, middleware
 from bootserve.servers.admin.handling import MAX_BODY, install
 from bootserve.servers.admin.needs import ADMIN, VIEWER, anywhere, site
 from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.problems import Crashed, problems
 from bootserve.servers.admin.requests import request_ids
 from bootserve.servers.admin.routing import PREFIX, SUBJECT, Call, NoQuery, Request, Route
 from bootserve.servers.admin.schemas_seen import ScrubOut, StatusOut
@@ -95,7 +96,9 @@ def all_routes(plane: AdminPlane) -> list[Route]:
     ]
 
 
-def make_app(plane: AdminPlane, registry: CollectorRegistry, gate: Gate) -> web.Application:
+def make_app(
+    plane: AdminPlane, registry: CollectorRegistry, gate: Gate, crashed: Crashed
+) -> web.Application:
     """Return the admin plane's application, for the Unix socket and for TCP alike."""
     operations = all_routes(plane)
     document = json.dumps(openapi.document(operations)).encode()
@@ -116,7 +119,7 @@ def make_app(plane: AdminPlane, registry: CollectorRegistry, gate: Gate) -> web.
         text = "ready\n" if state.ready else "".join(f"{one}\n" for one in state.problems)
         return web.Response(status=200 if state.ready else 503, text=text)
 
-    guards = [request_ids, middleware(gate)]
+    guards = [request_ids, problems(crashed), middleware(gate)]
     app = web.Application(middlewares=guards, client_max_size=MAX_BODY)
     install(app, operations, plane.current, plane.committer, plane.repeats)
     app.router.add_get(PREFIX + "/openapi.json", spec)
