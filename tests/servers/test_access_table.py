@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
+from bootserve.servers.admin.auth import Gate
 from bootserve.servers.admin.paging import read_cursor
+from bootserve.servers.admin.plane import AdminPlane
+from bootserve.servers.admin.server import make_app
 from tests.support.api import Admin
 from tests.support.curl import curl
 
@@ -269,6 +274,34 @@ def test_every_installed_route_is_in_the_table(admin: Admin) -> None:
         pattern = re.sub(r"\{\w+\}", "[^/]+", key.split()[1])
         for one in asks:
             assert re.fullmatch(pattern, one.path.partition("?")[0]), (key, one.path)
+
+
+OTHERS = {"/api/v1/openapi.json": 401, "/metrics": 401, "/healthz": 200, "/readyz": 200}
+"""What is no operation of the API, and what whoever has no token gets of it."""
+
+
+def test_what_is_installed_is_what_the_document_says() -> None:
+    """The table is held to the document; this holds the document to what answers requests."""
+    empty = cast(AdminPlane, SimpleNamespace(**{one.name: None for one in fields(AdminPlane)}))
+    app = make_app(empty, CollectorRegistry(), cast(Gate, None), lambda _request, error: None)
+    installed = set()
+    for route in app.router.routes():
+        assert route.resource is not None
+        path = route.resource.canonical
+        if route.method == "HEAD":
+            assert path in OTHERS
+        elif path in OTHERS:
+            assert route.method == "GET"
+        else:
+            installed.add(f"{route.method} {path.removeprefix('/api/v1')}")
+    assert installed == TABLE.keys()
+    assert {one.canonical for one in app.router.resources()} >= OTHERS.keys()
+
+
+def test_the_others_without_a_token(server: BootServer) -> None:
+    for path, status in OTHERS.items():
+        answer = curl(server.namespace, path, base="http://127.0.0.1:8081")
+        assert answer.status == status, path
 
 
 @pytest.mark.parametrize("subject", [*SUBJECTS, "nothing"])

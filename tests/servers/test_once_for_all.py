@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,8 +68,7 @@ MARKED = [one for one in KEYED if one.answer is None or not one.answer.commits]
 
 def name(route: Route) -> str:
     """Return what the route is called in the table of who may."""
-    path = re.sub(r"{(\w+):[^/]+}", r"{\1}", route.path)
-    return f"{route.method} {path}"
+    return f"{route.method} {route.path}"
 
 
 def raised(_request: web.Request, error: Exception) -> None:
