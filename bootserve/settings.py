@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from ipaddress import AddressValueError, IPv4Address
@@ -26,6 +27,17 @@ __all__ = ["DEFAULT_CONFIG", "Settings", "load_settings"]
 
 DEFAULT_CONFIG = Path("/etc/bootserve/bootserve.toml")
 NBP_DIRECTORY = Path("/usr/lib/ipxe")
+
+_PATHS = (
+    "state_dir",
+    "nbp_dir",
+    "templates_dir",
+    "quirks_file",
+    "redfish_credentials",
+    "redfish_ca_file",
+    "admin_tls_cert",
+    "admin_tls_key",
+)
 
 InterfaceName = Annotated[str, Field(min_length=1, max_length=15)]
 
@@ -190,7 +202,7 @@ class Settings(BaseSettings):
         le=1440,
         description="a restart that a BMC asked for is forced after this time without a new boot",
     )
-    hooks: tuple[Hook, ...] = Field(
+    hooks: Annotated[tuple[Hook, ...], NoDecode] = Field(
         default=(), description="what is run around reboots: [[hooks]] tables of the TOML file"
     )
     log_format: Literal["auto", "text", "json"] = Field(
@@ -212,6 +224,15 @@ class Settings(BaseSettings):
     def _several(cls, value: Any) -> Any:
         """Take one word, words with commas between them (the environment's way), or a list."""
         return [word.strip() for word in value.split(",") if word] if _is_text(value) else value
+
+    @field_validator("hooks", mode="before")
+    @classmethod
+    def _tables(cls, value: Any) -> Any:
+        """Take a list of tables, or one as JSON (the environment's way)."""
+        try:
+            return json.loads(value) if _is_text(value) else value
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is not JSON: {error}") from None
 
     @field_validator("interface")
     @classmethod
@@ -259,16 +280,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"two hooks are called {name}")
         return value
 
-    @field_validator(
-        "state_dir",
-        "nbp_dir",
-        "templates_dir",
-        "quirks_file",
-        "redfish_credentials",
-        "redfish_ca_file",
-        "admin_tls_cert",
-        "admin_tls_key",
-    )
+    @field_validator(*_PATHS)
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value if value is None else value.expanduser().absolute()
@@ -326,6 +338,7 @@ def load_settings(
 
     Flags beat the environment, which beats the TOML file, which beats the defaults. ``config`` is
     the file that was asked for and must exist; without one, the default file is read if present.
+    A path that is the empty text is not set: it would be the working directory.
 
     Raises InvalidInput that names the setting, its source and what is wrong.
     """
@@ -345,6 +358,8 @@ def load_settings(
                 hint="'bootserve config show' lists them all.",
             )
         for name, value in layer.items():
+            if name in _PATHS and value == "":
+                continue
             values[name] = value
             sources[name] = f"BOOTSERVE_{name.upper()}" if source == "environment" else source
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,137 @@ def test_values_and_where_they_come_from(tmp_path: Path, monkeypatch: pytest.Mon
     assert shown["state_dir"] == (str(tmp_path / "state"), "flag")
     assert shown["admin_port"] == (8081, "default")
     assert all(one["description"] for one in result.json["settings"])
+
+
+HOOK = {"name": "drain", "when": "before", "run": ["/bin/true"]}
+OTHER_VALUES: dict[str, Any] = {
+    "interface": "eth7",
+    "state_dir": "/srv/state",
+    "address": "10.0.0.9",
+    "http_port": 81,
+    "tftp_port": 6969,
+    "admin_port": 0,
+    "admin_address": "10.0.0.8",
+    "admin_tls_cert": "/srv/cert.pem",
+    "admin_tls_key": "/srv/key.pem",
+    "oidc_issuer": "https://login.example",
+    "oidc_client_id": "boot",
+    "oidc_audience": "rack",
+    "oidc_scope": "openid groups",
+    "oidc_name_claim": "email",
+    "oidc_bindings": "groups=netops operator rack/r12",
+    "user": "nobody",
+    "unknown": "hold",
+    "uefi_shape": "binl",
+    "quirks_file": "/srv/quirks.toml",
+    "nbp_dir": "/srv/nbps",
+    "nbp_bios": "ipxe.pxe",
+    "nbp_x64": "snponly.efi",
+    "nbp_arm64": "snponly-arm64.efi",
+    "templates_dir": "/srv/templates",
+    "discovered_max": 5,
+    "boots_per_node": 6,
+    "nbps_per_node": 7,
+    "loop_minutes": 8.5,
+    "journal_max_mib": 9,
+    "scrub_hours": 0.5,
+    "audit_checkpoint_minutes": 1.5,
+    "keep_boots_days": 11.0,
+    "keep_reports_days": 12.0,
+    "keep_changes_days": 13.0,
+    "heartbeat_seconds": 14.0,
+    "heartbeats_missed": 15,
+    "heartbeats_per_second": 16.0,
+    "rollout_seconds": 17.0,
+    "known_good_tries": 18,
+    "known_good_per_rack": 19,
+    "known_good_everywhere": True,
+    "drift_diff_paths": "/etc/hosts",
+    "reboot_minutes": 21.0,
+    "agent_minutes": 22.0,
+    "redfish_credentials": "/srv/bmcs.toml",
+    "redfish_verify": False,
+    "redfish_ca_file": "/srv/ca.pem",
+    "redfish_graceful_minutes": 23.0,
+    "hooks": [HOOK],
+    "log_format": "text",
+}
+"""For each setting a value that is not its default."""
+
+
+def _as_text(value: Any) -> str:
+    """Write a value as it is given in the environment."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_toml(value: Any) -> str:
+    """Write a value of ``OTHER_VALUES`` as TOML, where JSON will not do."""
+    if value == [HOOK]:
+        return "[" + "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in HOOK.items()) + "}]"
+    return json.dumps(value)
+
+
+def test_every_setting_has_another_value_to_try() -> None:
+    assert set(OTHER_VALUES) == set(Settings.model_fields)
+    for name, (value, source) in settings().items():
+        assert source == "default"
+        assert value not in (OTHER_VALUES[name], [OTHER_VALUES[name]]), name
+
+
+@pytest.fixture(scope="module")
+def all_set(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, Any]]]:
+    """Give every setting by a file, then by the environment: what each way shows, and its name."""
+    config = tmp_path_factory.mktemp("settings") / "bootserve.toml"
+    lines = [f"{name} = {_as_toml(value)}\n" for name, value in OTHER_VALUES.items()]
+    config.write_text("".join(lines))
+    by_file = settings("--config", config)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in OTHER_VALUES.items():
+            patch.setenv(f"BOOTSERVE_{name.upper()}", _as_text(value))
+        return [(f"file {config}", by_file), ("", settings())]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_by_file_and_environment(
+    name: str, all_set: list[tuple[str, dict[str, Any]]]
+) -> None:
+    wanted = OTHER_VALUES[name]
+    several = isinstance(Settings.model_fields[name].default, tuple) and name != "hooks"
+    for place, shown in all_set:
+        value, source = shown[name]
+        if name == "hooks":
+            value = [{key: one[key] for key in HOOK} for one in value]
+        assert value == ([wanted] if several else wanted)
+        assert source == (place or f"BOOTSERVE_{name.upper()}")
+
+
+@pytest.mark.parametrize("name", ["state_dir", "templates_dir"])
+def test_an_empty_path_is_not_set(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = settings()[name]
+    config = tmp_path / "bootserve.toml"
+    config.write_text(f'{name} = ""\n')
+    assert settings("--config", config)[name] == default
+    config.write_text(f'{name} = "/srv/from-the-file"\n')
+    monkeypatch.setenv(f"BOOTSERVE_{name.upper()}", "")
+    assert settings("--config", config)[name] == ("/srv/from-the-file", f"file {config}")
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        *(("config show", text) for text in ("{", "1", '[{"name": "x"}]', "", "\udcff")),
+        *((command, "{") for command in ("serve", "status", "node list")),
+    ],
+)
+def test_a_variable_that_is_wrong_is_named(
+    command: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOOTSERVE_HOOKS", text)
+    result = run(*command.split())
+    assert (result.code, result.out) == (1, "")
+    assert "(BOOTSERVE_HOOKS): " in result.err
 
 
 def test_the_global_options_reach_it_too(tmp_path: Path) -> None:
