@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-__all__ = ["Lifetime"]
+__all__ = ["Lifetime", "Together"]
 
 
 class Lifetime(contextlib.AsyncExitStack):
@@ -41,6 +41,23 @@ class Lifetime(contextlib.AsyncExitStack):
         self._log.error("background task died", task=_name(task), exc_info=error)
         self.failed = True
         self._stop.set()
+
+
+class Together:
+    """What may each take a while to end, all of it ended at the same time."""
+
+    def __init__(self) -> None:
+        self._ends: list[Callable[[], Awaitable[None]]] = []
+
+    def add(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Have ``end`` called with the others, also when one of them fails."""
+        self._ends.append(end)
+
+    async def end(self) -> None:
+        """End everything that was added; raises the first error of those that failed."""
+        results = await asyncio.gather(*(end() for end in self._ends), return_exceptions=True)
+        for error in filter(None, results):
+            raise error
 
 
 def _name(task: asyncio.Task[None]) -> str:

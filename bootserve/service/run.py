@@ -26,7 +26,7 @@ from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
 from bootserve.service.hugepages import keep_huge_pages
-from bootserve.service.lifetime import Lifetime
+from bootserve.service.lifetime import Lifetime, Together
 from bootserve.service.logs import Output, make_logger, make_script_log
 from bootserve.service.memory import Memory
 from bootserve.service.notify import notify
@@ -48,7 +48,10 @@ from bootserve.store.lock import StateLock
 
 __all__ = ["serve"]
 
-SHUTDOWN_SECONDS = 2.0
+FLUSH_SECONDS = 2.0
+"""How long the rest of the journal may take on its way to SQL when the server ends."""
+ANSWER_SECONDS = 1.0
+"""How long answers that are being sent may take then; aiohttp waits as long again for handlers."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """Little here is in cycles: searched for seldom, they hold up replies seldom."""
 SWITCH_SECONDS = 0.0005
@@ -161,11 +164,13 @@ async def _start(
     stack.background(parts.rebooting.run())
     stack.background(parts.audit.run())
     stack.background(parts.audit.watch_over())
-    await _start_admin(parts, kept, ports, tls, scrubber, reload, stack)
-    await _start_boot_http(parts, kept, log, stack)
+    planes = Together()
+    stack.push_async_callback(planes.end)
+    await _start_admin(parts, kept, ports, tls, scrubber, reload, stack, planes)
+    await _start_boot_http(parts, kept, log, stack, planes)
     for segment in parts.segments:
         await segment.tftp.start()
-        stack.push_async_callback(segment.tftp.stop)
+        planes.add(segment.tftp.stop)
     for segment in parts.segments:
         await segment.dhcp.start()
         stack.push_async_callback(segment.dhcp.stop)
@@ -174,7 +179,7 @@ async def _start(
 async def _last_flush(parts: Parts, log: Any) -> None:
     """Carry the rest of the journal to SQL; what cannot be carried stays in the journal."""
     try:
-        async with asyncio.timeout(SHUTDOWN_SECONDS):
+        async with asyncio.timeout(FLUSH_SECONDS):
             await parts.filler.flush()
     except (BootserveError, TimeoutError) as error:
         log.warning("journal left for the next start", error=str(error) or "it takes too long")
@@ -188,6 +193,7 @@ async def _start_admin(
     scrubber: Scrubber,
     reload: Callable[[], None],
     stack: Lifetime,
+    planes: Together,
 ) -> None:
     settings = parts.settings
     reporter = Reporter(parts)
@@ -219,7 +225,7 @@ async def _start_admin(
         drift=_drift_sight(parts),
     )
     app = await make_admin_app(settings, plane, reporter.registry(), parts.calm, tls)
-    runner = await _runner(app, parts.calm, stack)
+    runner = await _runner(app, parts.calm, planes)
     stack.background(keep_uses(parts.access))
     await listen(settings, ports, runner, tls, stack.callback)
 
@@ -229,7 +235,9 @@ def _drift_sight(parts: Parts) -> DriftSight:
     return DriftSight(keeper.book, keeper.diffs, keeper.store, keeper.watch)
 
 
-async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack) -> None:
+async def _start_boot_http(
+    parts: Parts, kept: Kept, log: Any, stack: AsyncExitStack, planes: Together
+) -> None:
     recall = Recall(parts.current, kept.boots, parts.sql, parts.filler)
     report_desk, heartbeat_desk = _report_desks(parts, recall)
     shared = [
@@ -244,7 +252,7 @@ async def _start_boot_http(parts: Parts, kept: Kept, log: Any, stack: AsyncExitS
         desk = _script_desk(parts, segment, neighbours)
         unasked = Unasked()
         app = make_boot_app([*scripts.routes(desk), *shared], parts.calm, unasked.asked)
-        runner = await _runner(app, parts.calm, stack, idle_seconds=IDLE_SECONDS)
+        runner = await _runner(app, parts.calm, planes, idle_seconds=IDLE_SECONDS)
         server = cast(web.Server, runner.server)
         listener = Listener(
             desk,
@@ -296,15 +304,15 @@ def _script_desk(parts: Parts, segment: Segment, neighbours: Neighbours) -> scri
 
 
 async def _runner(
-    app: web.Application, calm: Calm, stack: AsyncExitStack, idle_seconds: float = 3600.0
+    app: web.Application, calm: Calm, planes: Together, idle_seconds: float = 3600.0
 ) -> web.AppRunner:
     runner = web.AppRunner(
         app,
         access_log=None,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+        shutdown_timeout=ANSWER_SECONDS,
         keepalive_timeout=idle_seconds,
         logger=make_web_logger(calm),
     )
     await runner.setup()
-    stack.push_async_callback(runner.cleanup)
+    planes.add(runner.cleanup)
     return runner

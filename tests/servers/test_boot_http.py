@@ -274,20 +274,3 @@ def test_a_killed_server_forgets_nothing_that_it_answered(
     assert seen["reported_root"] == "2" * 64
     assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@2"
     admin.call("DELETE", "/pins?scope=node/here")
-
-
-def test_sigterm_ends_it_within_five_seconds_with_a_transfer_under_way(
-    client: Namespace, server: BootServer, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    log = tmp_path_factory.mktemp("slow") / "log"
-    with log.open("wb") as out:
-        slow = client.spawn(
-            ["curl", "-s", "--limit-rate", "1000", f"http://10.44.0.2:8080{ARTIFACT}"], log=out
-        )
-        try:
-            server.terminate(timeout=5)
-        finally:
-            slow.kill()
-            slow.wait()
-    assert server.process.returncode == 0
-    server.start()

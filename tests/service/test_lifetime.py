@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import pytest
 import structlog
 
-from bootserve.service.lifetime import Lifetime
+from bootserve.service.lifetime import Lifetime, Together
 from tests.service.conftest import Servers
 
 BROKEN = """
@@ -55,3 +56,20 @@ async def test_what_ends_at_its_turn_is_no_failure() -> None:
         await asyncio.sleep(0)
     assert done == ["short", "second", "first"]
     assert (stack.failed, stop.is_set(), logged.entries) == (False, False, [])
+
+
+async def test_what_ends_together_ends_whole_though_one_fails() -> None:
+    together, arrived, done = Together(), asyncio.Barrier(3), list[str]()
+
+    async def end(name: str) -> None:
+        await arrived.wait()  # which none passes before all are there
+        if name == "second":
+            raise OSError("no")
+        await asyncio.sleep(0)
+        done.append(name)
+
+    for name in ("first", "second", "third"):
+        together.add(lambda name=name: end(name))  # type: ignore[misc]
+    with pytest.raises(OSError, match="no"):
+        await together.end()
+    assert sorted(done) == ["first", "third"]

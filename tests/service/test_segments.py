@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from bootserve.wire.dhcp import DhcpPacket, build, parse
 from tests.service.test_bad_starts import fails
 from tests.support.api import Admin
 from tests.support.curl import curl
-from tests.support.dhcp import DISCOVER, MAC, Wire, wire
+from tests.support.dhcp import DISCOVER, MAC, Wire, until, wire
 
 PATH = f"/boot/{MAC.replace(':', '-')}.ipxe"
 
@@ -136,6 +140,33 @@ def test_one_segment_does_not_answer_on_the_other(sides: list[Side], server: Boo
         ["sh", "-c", f"curl -sS --max-time 3 {sides[1].base}{PATH} && echo answered || true"]
     )
     assert "answered" not in done
+
+
+async def test_sigterm_ends_it_within_five_seconds_whoever_is_slow(
+    sides: list[Side], server: BootServer, tmp_path: Path
+) -> None:
+    admin, size = Admin(server.state_dir), 32 << 20  # more than sockets take
+    admin.publish("big", "1", root=bytes(size))
+    digest = hashlib.sha256(bytes(size)).hexdigest()
+    socket = ["--unix-socket", str(server.state_dir / "admin.sock")]
+    slow = [[f"{side.base}/artifacts/sha256/{digest}"] for side in sides]
+    slow.append([*socket, f"http://bootserve/api/v1/artifacts/{digest}"])
+    with contextlib.ExitStack() as stack:
+        for number, words in enumerate(slow):
+            got = tmp_path / str(number)
+            out = stack.enter_context(got.open("wb"))
+            client = sides[number % 2].client
+            curl = client.spawn(["curl", "-sSN", "--limit-rate", "1000", *words], log=out)
+            stack.callback(curl.wait)
+            stack.callback(curl.kill)
+            await until(lambda got=got: got.stat().st_size > 0)  # type: ignore[misc]
+        began = len(server.log_text())
+        stack.callback(server.start)
+        assert server.terminate(timeout=60) == 0
+    lines = server.log_text()[began:].splitlines()
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    times = {line["event"]: datetime.fromisoformat(line["timestamp"]) for line in said}
+    assert (times["stopped"] - times["stopping"]).total_seconds() < 5
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ async def received(sock: socket.socket) -> tuple[bytes, tuple[str, int]]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (events come through a plain callback)
             await asyncio.sleep(0.005)
 
