@@ -56,7 +56,11 @@ def boots(admin: Admin, node: str = "here") -> list[dict[str, object]]:
         MAC.replace(":", "-"),
         MAC.upper(),
         MAC.replace(":", ""),
+        MAC.upper().replace(":", "-"),
+        "0200.0044.0050",
+        "2:0:0:44:0:50",
         "01-" + MAC.replace(":", "-"),
+        f"%20{MAC}",
     ],
 )
 def test_any_usual_spelling_of_a_mac(client: Namespace, spelling: str) -> None:
@@ -67,7 +71,14 @@ def test_any_usual_spelling_of_a_mac(client: Namespace, spelling: str) -> None:
     assert "bootserve.generation=web@1" in answer.text
 
 
-@pytest.mark.parametrize("mac", ["zz", "52:54:00", "ff:ff:ff:ff:ff:ff", "%00", "..", "a" * 3000])
+@pytest.mark.parametrize(
+    "mac",
+    [
+        *("", "%20", "%00", "..", "zz", "52:54:00", "a" * 3000),
+        *("ff:ff:ff:ff:ff:ff", "00-00-00-00-00-00", "02:00-00:44-00:50", "0200.0044:0050"),
+        *("0200.0044.005", "02-" + MAC.replace(":", "-")),
+    ],
+)
 def test_what_is_no_mac_gets_a_plain_400(client: Namespace, mac: str) -> None:
     answer = curl(client, f"/boot/{mac}.ipxe")
     assert answer.status == 400
@@ -209,6 +220,8 @@ def test_the_first_token_binds_the_boot_and_no_other_is_taken(
     seed = curl(client, f"/seed/{boot}/meta-data", "-H", bearer)
     assert seed.status == 200
     assert '"local-hostname": "here"' in seed.text
+    strange = f"Authorization: Bearer {'b' * 64}"
+    assert curl(client, f"/seed/{boot}/meta-data", "-H", strange).status == 403
     assert curl(client, f"/seed/{boot}/user-data", "-H", bearer).text == "#cloud-config\n{}\n"
     assert curl(client, f"/seed/{boot}/../../x", "-H", bearer).status == 404
     seen = next(one for one in boots(admin) if one["id"] == boot)

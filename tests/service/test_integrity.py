@@ -35,6 +35,7 @@ def test_a_flipped_byte_in_the_store(lab: Lab, servers: Servers) -> None:
     assert curl(client, f"/artifacts/sha256/{digest}").status == 404
     status = admin.call("GET", "/status")
     assert (status["ready"], status["quarantined"]) == (False, [digest])
+    assert "1 artifact is in quarantine" in admin.unready()
     assert admin.call("POST", f"/generations/{name}/verify")["artifacts"]["root"] == "missing"
     server.restart()
     assert admin.call("GET", "/status")["quarantined"] == [digest]

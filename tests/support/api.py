@@ -69,6 +69,12 @@ class Admin:
             assert time.monotonic() < deadline, status["problems"]
             time.sleep(0.1)
 
+    def unready(self) -> str:
+        """Return what ``/readyz`` says is the matter, with 503."""
+        status, answer = self.raw("GET", "/readyz")
+        assert status == 503, answer
+        return answer.decode()
+
     def upload(self, data: bytes) -> Artifact:
         digest = hashlib.sha256(data).hexdigest()
         status, answer = self.raw("PUT", f"/api/v1/artifacts/{digest}?size={len(data)}", data)

@@ -262,5 +262,5 @@ def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
         headers = {"Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/plain", headers=headers)
 
-    path = "/boot/{mac:[^/]+}.ipxe"
+    path = "/boot/{mac:[^/]*}.ipxe"  # also with no MAC: it is told that
     return [web.get(path, serve, allow_head=False), web.head(path, serve)]
