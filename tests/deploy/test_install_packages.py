@@ -44,6 +44,14 @@ echo "$*" >> "$SEEN.disabled"
 mv /etc/rc2.d/S01relay /etc/rc2.d/K01relay
 """
 
+# keeps no variable of the caller's, as sudo does, but where the test looks
+SUDO = """\
+#!/bin/sh
+echo "$*" >> "$SEEN.sudo"
+exec env -i PATH="$PATH" SEEN="$SEEN" "$@"
+"""
+AS_USER = {"id": "#!/bin/sh\necho 1000\n"}
+
 
 @dataclass
 class Machine:
@@ -62,7 +70,10 @@ class Machine:
         for folder in self.links:
             folder.mkdir()
             (folder / "S01own").symlink_to("../init.d/own")
-        for name, text in {"apt-get": APT, "dpkg": DPKG, "update-rc.d": UPDATE_RC}.items():
+        self.have({"apt-get": APT, "dpkg": DPKG, "update-rc.d": UPDATE_RC})
+
+    def have(self, programs: dict[str, str]) -> None:
+        for name, text in programs.items():
             (self.folder / "bin" / name).write_text(text)
             (self.folder / "bin" / name).chmod(0o755)
 
@@ -72,6 +83,7 @@ class Machine:
         script = ROOT / "deploy/install-packages"
         words = ["sh", "-c", f'{enter} exec "$1" "$2"', "sh", script, self.folder / "list"]
         path = f"{self.folder}/bin:/usr/bin:/bin"
+        enter += f"export PATH={env.pop('PATH', path)} &&"
         # what is ignored here (SIGHUP under nohup) would be there, and no shell can trap it then
         heard = ["/usr/bin/env", "--default-signal"]
         return subprocess.Popen(
@@ -175,3 +187,40 @@ def test_what_a_run_that_was_killed_left_is_mended_by_the_next(machine: Machine)
     assert machine.seen.read_text() == ASKED
     assert machine.left() == ["policy-rc.d"]
     assert (machine.sbin / "policy-rc.d").read_text() == "the machine's own"
+
+
+def test_a_user_does_by_sudo_what_needs_root(machine: Machine) -> None:
+    machine.have({**AS_USER, "sudo": SUDO})
+    own, policy = machine.sbin / "policy-rc.d", "/usr/sbin/policy-rc.d"
+    own.write_text("the machine's own")
+    relay = machine.folder / "units/relay.service"
+    relay.symlink_to("/lib/systemd/system/relay.service")
+    (machine.folder / "rc2.d/S01relay").symlink_to("../init.d/relay")
+    assert machine.run() == (0, "installing: no-such-package\n")
+    assert machine.seen.read_text() == ASKED
+    assert (machine.left(), own.read_text()) == (["policy-rc.d"], "the machine's own")
+    assert not relay.is_symlink()
+    assert (machine.folder / "seen.sudo").read_text().splitlines() == [
+        f"mv -f {policy} {policy}.before-bootserve",
+        f"tee {policy}",
+        f"chmod 755 {policy}",
+        "apt-get -q update",
+        f"env DEBIAN_FRONTEND=noninteractive apt-get {ASKED.split(' ', 2)[2].strip()}",
+        "update-rc.d relay disable",
+        f"rm {UNITS}/relay.service",
+        f"rm -f {policy}",
+        f"mv -f {policy}.before-bootserve {policy}",
+    ]
+
+
+def test_a_user_without_sudo_is_told_and_nothing_is_done(machine: Machine) -> None:
+    machine.have(AS_USER)
+    for name in ("sed", "grep", "dpkg-query"):
+        (machine.folder / "bin" / name).symlink_to(f"/usr/bin/{name}")
+    code, said = machine.run(PATH=f"{machine.folder}/bin")
+    assert (code, said.splitlines()[1]) == (
+        1,
+        "these packages are missing and this user is not root: install them, or install sudo",
+    )
+    assert not machine.seen.exists()
+    assert machine.left() == []

@@ -41,12 +41,13 @@ class Unpacked:
 def unpacked(name: str, packages: Sequence[str]) -> Unpacked:
     """Return ``packages``, with what of their dependencies is not installed, in the cache.
 
-    Fetched once, as the machine's apt knows them; parallel workers wait for one another.
+    Fetched once, as the machine's apt knows them, whose lists are brought up to date when it cannot
+    fetch by those it has; parallel workers wait for one another.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = base / "bootserve/checkers" / name
     cache.parent.mkdir(parents=True, exist_ok=True)
-    with cache.with_name(f"{name}.lock").open("w") as lock:
+    with cache.with_name("lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (cache / "root").is_dir():
             _fetch(cache, packages)
@@ -56,12 +57,17 @@ def unpacked(name: str, packages: Sequence[str]) -> Unpacked:
 def _fetch(cache: Path, packages: Sequence[str]) -> None:
     shutil.rmtree(cache, ignore_errors=True)
     (cache / "debs/partial").mkdir(parents=True)
-    folder = f"Dir::Cache::archives={cache / 'debs'}"
-    done = subprocess.run(
-        [*_APT, "-o", folder, "install", *packages], capture_output=True, text=True, timeout=300
-    )
+    install = [*_APT, "-o", f"Dir::Cache::archives={cache / 'debs'}", "install", *packages]
+    done = _run(install)
+    if done.returncode != 0:  # no lists, or old ones, whose packages the mirror has no more
+        _run(["apt-get", "-q", "update"])
+        done = _run(install)
     assert done.returncode == 0, f"{packages} cannot be fetched: {done.stderr[-500:]}"
     for deb in sorted((cache / "debs").glob("*.deb")):
         subprocess.run(["dpkg", "-x", deb, cache / "unpacking"], check=True, timeout=60)
     shutil.rmtree(cache / "debs")
     (cache / "unpacking").rename(cache / "root")
+
+
+def _run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
