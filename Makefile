@@ -3,8 +3,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# namespaces, mounts and low ports need root
-ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+# namespaces, mounts and low ports need root; its cache is its own, since files of root's in the
+# user's would keep that user's own builds out
+ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E XDG_CACHE_HOME=/root/.cache)
 
 .PHONY: help setup packages demo test test-matrix test-rollout fuzz check bench golden lock fresh clean
 
