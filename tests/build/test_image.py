@@ -79,7 +79,7 @@ def test_the_manifest_says_what_was_built(demo_bundle: Bundle) -> None:
 
 def test_the_initramfs_and_the_root_are_small(demo_bundle: Bundle) -> None:
     sizes = {name: artifact.size for name, artifact in demo_bundle.manifest.artifacts.items()}
-    assert sizes["initrd"] < 12 << 20
+    assert sizes["initrd"] < 12_000_000
     assert sizes["root"] < 70 << 20
     assert sizes["root"] % 4096 == 0
 
