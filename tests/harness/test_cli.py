@@ -80,6 +80,19 @@ def test_up_boot_status_stop_down(lab_id: str) -> None:
     assert list_namespaces(f"vmh-{lab_id}") == []
 
 
+def test_a_node_boots_by_uefi(lab_id: str) -> None:
+    lab, mac = _status(lab_id), "52:54:00:00:77:02"
+    serve = [*lab["bootserve"], "--state-dir", lab["state_dir"]]
+    subprocess.run([*serve, "node", "add", "n2", "--mac", mac], check=True, capture_output=True)
+    words = ["boot", "n2", "--lab", lab_id, "--firmware", "uefi", "--memory", "256"]
+    booted = _harness(*words, "--until", "script", "--timeout", "120", timeout=180)
+    assert booted.returncode == 0, booted.stderr
+    assert booted.stdout.startswith(f"n2: {mac}, uefi, 256 MiB, ")
+    assert re.search(r"^ +\d+\.\d\d s  pxe +console  >>Start PXE", booted.stdout, re.MULTILINE)
+    assert re.search(r"^ +\d+\.\d\d s  script ", booted.stdout, re.MULTILINE)
+    assert f"VM n2: {mac}, uefi, on" in _harness("status").stdout
+
+
 def test_an_unknown_machine_boots_and_is_left_alone(lab_id: str) -> None:
     booted = _harness("boot", "stranger", "--lab", lab_id, "--memory", "256", "--console")
     assert booted.returncode == 0, booted.stderr
