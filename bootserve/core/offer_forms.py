@@ -98,14 +98,18 @@ def read(data: bytes) -> Asked:
 
 
 class OfferForms:
-    """The kinds of machine that asked and what they were offered; bounded."""
+    """The kinds of machine that asked and what they were offered; bounded.
+
+    A kind is told by the words it asks in and by its NIC's ``bus_id``, where that is known and a
+    quirk names it; else that is empty.
+    """
 
     def __init__(self) -> None:
-        self._kinds: dict[tuple[int, int, bytes], Kind] = {}
+        self._kinds: dict[tuple[str, tuple[int, int, bytes]], Kind] = {}
 
-    def find(self, asked: Asked) -> Kind | None:
+    def find(self, asked: Asked, bus_id: str) -> Kind | None:
         """Return the kind of the machine, when one like it was answered before."""
-        return self._kinds.get(asked.key)
+        return self._kinds.get((bus_id, asked.key))
 
     def clear(self) -> None:
         """Forget all of it, since something that the offers are made of has changed."""
@@ -114,6 +118,7 @@ class OfferForms:
     def keep(
         self,
         data: bytes,
+        bus_id: str,
         reply: Reply,
         kind: Kind,
         settled: Settled,
@@ -138,7 +143,7 @@ class OfferForms:
             return
         if len(self._kinds) >= _KINDS:
             self._kinds.clear()
-        kept = self._kinds.setdefault(asked.key, kind)
+        kept = self._kinds.setdefault((bus_id, asked.key), kind)
         if len(kept.forms) >= _FORMS:
             kept.forms.clear()
         client = kept.client

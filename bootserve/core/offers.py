@@ -47,6 +47,7 @@ from bootserve.wire.pxe import (
 __all__ = [
     "BINL_PORT",
     "DHCP_PORT",
+    "Advise",
     "Destination",
     "Ignored",
     "OfferSettings",

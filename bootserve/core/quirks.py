@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from bootserve.errors import InvalidInput
+from bootserve.model.names import Mac
 from bootserve.model.shape import SHAPES, Shape
 from bootserve.wire.pxe import ClientArch, PxeClient
 
@@ -29,7 +30,8 @@ class Quirk:
     """One entry; an empty condition holds for every client.
 
     Without a ``shape`` or ``nbp`` the default holds. ``ouis`` are written as in a MAC,
-    ``bus_id`` is bare hex, as in IpxeFeatures.
+    ``bus_id`` is bare hex, as in IpxeFeatures. A NIC's bus id comes from the iPXE that speaks or,
+    for a firmware, from one that spoke there before.
     """
 
     name: str
@@ -41,17 +43,22 @@ class Quirk:
     shape: Shape | None = None
     nbp: str = ""
 
-    def applies(self, client: PxeClient) -> bool:
-        """Whether every condition holds for ``client``."""
+    def applies(self, client: PxeClient, bus_id: str = "") -> bool:
+        """Whether every condition holds for ``client``, whose NIC was told to have ``bus_id``."""
+        if client.features is not None:
+            bus_id = client.features.bus_id or bus_id
         return (
             (not self.arches or client.arch in self.arches)
             and client.vendor_class.startswith(self.vendor_class)
-            and (not self.bus_id or self._has_bus_id(client))
-            and (not self.ouis or client.mac.startswith(self.ouis))
+            and self._is_on(client.mac, bus_id)
         )
 
-    def _has_bus_id(self, client: PxeClient) -> bool:
-        return client.features is not None and client.features.bus_id == self.bus_id
+    def applies_to_all_of(self, mac: Mac, bus_id: str) -> bool:
+        """Whether it applies to whatever client runs on this NIC."""
+        return not self.arches and not self.vendor_class and self._is_on(mac, bus_id)
+
+    def _is_on(self, mac: Mac, bus_id: str) -> bool:
+        return self.bus_id in ("", bus_id) and (not self.ouis or mac.startswith(self.ouis))
 
 
 class QuirkTable:
@@ -60,12 +67,22 @@ class QuirkTable:
     def __init__(self, quirks: Sequence[Quirk], default: Shape) -> None:
         self.quirks = tuple(quirks)
         self.default = Advice(default)
-        self.looks_at_oui = any(quirk.ouis for quirk in quirks)
+        self.bus_ids = frozenset(quirk.bus_id for quirk in quirks if quirk.bus_id)
 
-    def advise(self, client: PxeClient) -> Advice:
-        """Return what ``client`` is offered when nothing is set or learned."""
+    def advise(self, client: PxeClient, bus_id: str = "") -> Advice:
+        """Return what ``client`` is offered when nothing is set or learned.
+
+        ``bus_id`` is what an iPXE told of its NIC before; empty when none did.
+        """
+        return self._first(lambda quirk: quirk.applies(client, bus_id))
+
+    def advise_nic(self, mac: Mac, bus_id: str = "") -> Advice:
+        """Return what any client on the NIC ``mac`` is offered, as far as that can be foretold."""
+        return self._first(lambda quirk: quirk.applies_to_all_of(mac, bus_id))
+
+    def _first(self, applies: Callable[[Quirk], bool]) -> Advice:
         for quirk in self.quirks:
-            if quirk.applies(client):
+            if applies(quirk):
                 shape = quirk.shape or self.default.shape
                 return Advice(shape, quirk.nbp, f"{quirk.name}: {quirk.source}")
         return self.default

@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 from bootserve.core.offer_forms import Kind, OfferForms, read
 from bootserve.core.offers import (
     DHCP_PORT,
+    Advise,
     Ignored,
     Lookup,
     OfferSettings,
     OfferTarget,
     Reply,
+    ShapeOf,
     decide,
 )
 from bootserve.core.quirks import Advice
@@ -28,7 +30,7 @@ from bootserve.errors import PacketError
 from bootserve.model.names import Mac
 from bootserve.model.shape import LearnedShape, Shape
 from bootserve.wire.dhcp import NO_ADDRESS, DhcpPacket, MessageType, parse
-from bootserve.wire.pxe import FirmwareKind, PxeClient
+from bootserve.wire.pxe import FirmwareKind, IpxeFeatures, PxeClient
 
 __all__ = ["Answer", "Offered", "Responder"]
 
@@ -78,7 +80,8 @@ class _Noted(NamedTuple):
 class Responder:
     """Answers datagrams, and learns from them which shape of offer a client takes.
 
-    ``on_learned`` is called with what is to be remembered of a node, and the node's name.
+    ``on_learned`` is called with what is to be remembered of a node, and the node's name;
+    ``on_told`` with a MAC and node, when an iPXE told the bus id of its NIC and a quirk needs it.
     """
 
     def __init__(
@@ -88,11 +91,14 @@ class Responder:
         *,
         book: ShapeBook,
         on_learned: Callable[[LearnedShape, str], None],
+        on_told: Callable[[Mac, str], None],
     ) -> None:
         self._settings = settings
         self._lookup = lookup
         self._book = book
         self._on_learned = on_learned
+        self._on_told = on_told
+        self._bus_ids = book.bus_ids
         self._forms = OfferForms()
         self._quirks = book.quirks
 
@@ -108,10 +114,10 @@ class Responder:
             self._quirks = self._book.quirks
             self._forms.clear()
         asked = read(data)
-        kind = self._forms.find(asked)
+        mac = asked.chaddr.hex(":")
+        kind = self._forms.find(asked, self._bus_ids.get(mac, "") if self._bus_ids else "")
         if kind is None:
             return self._decide(data, port, now, at, None)
-        mac = asked.chaddr.hex(":")
         target = self._lookup(mac)
         if target is None or target.held:  # what is not answered is not noted either
             return self._decide(data, port, now, at, None)
@@ -122,7 +128,7 @@ class Responder:
         if found is None:
             return self._decide(data, port, now, at, noted)
         if kind.is_ipxe:
-            self._started(mac, target.name, at)
+            self._started(mac, kind.client.features, target.name, at)
         form, what = found
         filled = form.fill(data, asked, mac)
         return Offered(filled, mac, target.name, what, kind, noted.found, xid, at)
@@ -165,7 +171,7 @@ class Responder:
             shape = noted.shape
             return shape or advice.shape
 
-        outcome = self._outcome(packet, port, self._lookup, shape_of)
+        outcome = self._outcome(packet, port, self._lookup, self._advise, shape_of)
         if outcome.client is None or outcome.client.is_probe:
             return Answer(outcome)
         accepted = False
@@ -177,7 +183,7 @@ class Responder:
                 noted = _Noted(None, self._book.repeated(outcome.client.mac, packet.xid, now))
             self._keep(data, outcome, shape)
         if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
-            self._started(outcome.client.mac, outcome.node, at)
+            self._started(outcome.client.mac, outcome.client.features, outcome.node, at)
         return Answer(outcome, noted.found if noted else None, accepted)
 
     def _outcome(
@@ -185,16 +191,20 @@ class Responder:
         packet: DhcpPacket,
         port: int,
         lookup: Lookup,
-        shape_of: Callable[[PxeClient, OfferTarget, DhcpPacket, Advice], Shape],
+        advise: Advise,
+        shape_of: ShapeOf,
     ) -> Reply | Ignored:
         return decide(
             packet,
             port=port,
             settings=self._settings,
             lookup=lookup,
-            advise=self._quirks.advise,
+            advise=advise,
             shape_of=shape_of,
         )
+
+    def _advise(self, client: PxeClient) -> Advice:
+        return self._quirks.advise(client, self._bus_ids.get(client.mac, ""))
 
     def _keep(self, data: bytes, reply: Reply, shape: Shape | None) -> None:
         """Make a form of an offer, for machines that ask in the same words."""
@@ -204,20 +214,25 @@ class Responder:
             return
 
         settled: Shape = shape or "pxe10"  # a client that has no choice of shapes is not asked
+        bus_id = self._bus_ids.get(client.mac, "")
+
+        def advise(other: PxeClient) -> Advice:
+            return self._quirks.advise(other, bus_id)
 
         def again(other: bytes) -> bytes:
-            packet = parse(other)
-            outcome = self._outcome(packet, DHCP_PORT, lambda _: target, lambda *_: settled)
+            outcome = self._outcome(
+                parse(other), DHCP_PORT, lambda _: target, advise, lambda *_: settled
+            )
             return outcome.data if isinstance(outcome, Reply) else b""
 
         kind = Kind(
             client,
-            self._quirks.advise(client),
+            advise(client),
             has_shape=_has_shape(client),
             is_ipxe=client.kind is FirmwareKind.IPXE,
         )
         pinned = target.pinned(client.arch) if target.pinned else None
-        self._forms.keep(data, reply, kind, (target.nbp, pinned, shape), again)
+        self._forms.keep(data, bus_id, reply, kind, (target.nbp, pinned, shape), again)
 
     def _accepts(self, client: PxeClient) -> bool:
         return (
@@ -238,10 +253,13 @@ class Responder:
         if learned:
             self._on_learned(learned, outcome.node)
 
-    def _started(self, mac: Mac, node: str, at: float) -> None:
+    def _started(self, mac: Mac, features: IpxeFeatures | None, node: str, at: float) -> None:
+        """Take note that an iPXE runs."""
         learned = self._book.started(mac, at, known=bool(node))
         if learned:
             self._on_learned(learned, node)
+        if features and node and self._book.told(mac, features.bus_id):
+            self._on_told(mac, node)
 
 
 def _has_shape(client: PxeClient) -> bool:

@@ -1,5 +1,8 @@
 """Which shape of offer a UEFI PXE client gets: what is set, what worked, a quirk, the default.
 
+What an iPXE told of a node's NIC is kept here, too, for the quirks that go by it: the firmware,
+which the answer is for, cannot tell it.
+
 A client that finds no usable pair of offers repeats its DISCOVER with the same xid and sends no
 REQUEST (:mod:`bootserve.core.retransmits`). When that pattern is seen, the very DISCOVER that
 completes it is answered in the other shape, in the same exchange, since EDK2 goes on collecting
@@ -53,10 +56,11 @@ class _Trial:
 
 
 class ShapeBook:
-    """What is known of shapes, by MAC.
+    """What is known of shapes and NICs, by MAC.
 
     ``now`` is monotonic seconds, ``at`` seconds since the epoch. Machines that are no node leave
-    no trace but in the last 1,024 trials; what is learned is bounded by the number of nodes.
+    no trace but in the last 1,024 trials; what is learned is bounded by the number of nodes. Bus
+    ids are kept only where a quirk names them.
     """
 
     def __init__(self, quirks: QuirkTable) -> None:
@@ -65,6 +69,7 @@ class ShapeBook:
         self._trials: OrderedDict[Mac, _Trial] = OrderedDict()
         self._learned: dict[Mac, LearnedShape] = {}
         self._quirked: OrderedDict[Mac, Advice] = OrderedDict()
+        self._bus_ids: dict[Mac, str] = {}
 
     @property
     def quirks(self) -> QuirkTable:
@@ -75,11 +80,18 @@ class ShapeBook:
     def quirks(self, quirks: QuirkTable) -> None:
         self._quirks = quirks
         self._quirked.clear()
+        for mac in [mac for mac, one in self._bus_ids.items() if one not in quirks.bus_ids]:
+            del self._bus_ids[mac]
 
     @property
     def learned(self) -> Mapping[Mac, LearnedShape]:
         """What worked, for nodes that once failed with what they would have been offered."""
         return self._learned
+
+    @property
+    def bus_ids(self) -> Mapping[Mac, str]:
+        """What an iPXE told of nodes' NICs, where a quirk names it; always the same object."""
+        return self._bus_ids
 
     def restore(self, learned: Iterable[LearnedShape]) -> None:
         """Add what was learned before; of two about one NIC the later one counts."""
@@ -88,10 +100,19 @@ class ShapeBook:
             if known is None or known.at <= one.at:
                 self._learned[one.mac] = one
 
+    def told(self, mac: Mac, bus_id: str) -> bool:
+        """Take note of the bus id of a node's NIC; return whether it is news that a quirk needs."""
+        if bus_id not in self._quirks.bus_ids or self._bus_ids.get(mac) == bus_id:
+            return False
+        self._bus_ids[mac] = bus_id
+        return True
+
     def forget_all_but(self, macs: Container[Mac]) -> None:
-        """Drop what was learned of NICs that belong to no node any more."""
+        """Drop what is known of NICs that belong to no node any more."""
         for mac in [mac for mac in self._learned if mac not in macs]:
             del self._learned[mac]
+        for mac in [mac for mac in self._bus_ids if mac not in macs]:
+            del self._bus_ids[mac]
 
     def discover(
         self, mac: Mac, xid: int, now: float, advice: Advice
@@ -203,9 +224,9 @@ class ShapeBook:
             return ShapeChoice(trial.shape, "trial")
         if learned := self._learned.get(mac):
             return ShapeChoice(learned.shape, "learned", at=learned.at)
-        if advice := self._quirked.get(mac):
-            return ShapeChoice(advice.shape, "quirk", advice.quirk)
-        return ShapeChoice(self._quirks.default.shape, "default")
+        told = self._bus_ids.get(mac, "")
+        advice = self._quirked.get(mac) or self._quirks.advise_nic(mac, told)
+        return ShapeChoice(advice.shape, "quirk" if advice.quirk else "default", advice.quirk)
 
 
 def _bound(table: OrderedDict[Mac, _Trial] | OrderedDict[Mac, Advice]) -> None:

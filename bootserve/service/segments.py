@@ -159,4 +159,6 @@ def _responder(
         own = node.macs[0] if len(node.macs) == 1 else mac
         return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held, own)
 
-    return Responder(offers, lookup, book=shapes.book, on_learned=shapes.learned)
+    return Responder(
+        offers, lookup, book=shapes.book, on_learned=shapes.learned, on_told=shapes.told
+    )

@@ -1,4 +1,4 @@
-"""Keeps what was learned of offer shapes: in the journal, and in a file beside the snapshot."""
+"""Keeps what was learned of nodes' NICs: in a file beside the snapshot, shapes in SQL, too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from bootserve.core.shapes import ShapeBook
 from bootserve.errors import BootserveError
+from bootserve.model.names import Mac
 from bootserve.model.shape import LearnedShape
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -44,7 +45,10 @@ class ShapeKeeper:
         self._appended = appended
         self._changed = asyncio.Event()
         try:
-            book.restore(load_shapes(path))
+            learned, bus_ids = load_shapes(path)
+            book.restore(learned)
+            for mac, bus_id in bus_ids.items():
+                book.told(mac, bus_id)
         except BootserveError as error:  # it says nothing that the next boots do not tell again
             log.warning("learned shapes not read", error=str(error))
 
@@ -59,6 +63,17 @@ class ShapeKeeper:
             mac=learned.mac,
             shape=learned.shape,
             detail="it took an offer in this shape after none in the other; remembered",
+        )
+
+    def told(self, mac: Mac, node: str) -> None:
+        """Take note that an iPXE told of a NIC of ``node`` what a quirk needs to know."""
+        self._changed.set()
+        self._log.info(
+            "nic",
+            node=node,
+            mac=mac,
+            bus_id=self.book.bus_ids[mac],
+            detail="a quirk goes by this bus id; remembered for the firmware's next DISCOVER",
         )
 
     def fetched(self, address: str, at: float) -> None:
@@ -86,8 +101,8 @@ class ShapeKeeper:
 
     async def save(self) -> None:
         """Write the file now."""
-        learned = list(self.book.learned.values())
+        learned, bus_ids = list(self.book.learned.values()), dict(self.book.bus_ids)
         try:
-            await asyncio.to_thread(save_shapes, self._path, learned)
+            await asyncio.to_thread(save_shapes, self._path, learned, bus_ids)
         except BootserveError as error:
             self._log.error("learned shapes not saved", error=str(error))

@@ -29,7 +29,13 @@ SETTINGS = OfferSettings(
     },
     answer_unknown=True,
 )
-QUIRKS = QuirkTable([Quirk("q", "s", ouis=("02:aa:bb",), shape="binl", nbp="x.efi")], "pxe10")
+QUIRKS = QuirkTable(
+    [
+        Quirk("b", "s", bus_id="01808610fb", nbp="bus.efi"),
+        Quirk("q", "s", ouis=("02:aa:bb",), shape="binl", nbp="x.efi"),
+    ],
+    "pxe10",
+)
 TARGETS = [
     OfferTarget("n1"),
     OfferTarget("n2", "own.efi"),
@@ -38,6 +44,7 @@ TARGETS = [
 ]
 OUIS = ["525400", "02aabb", "b827eb"]
 FEATURES = b"\x13\1\1\xeb\3\1\0\0"
+ON_BUS = FEATURES + bytes.fromhex("b10501808610fb")
 
 macs = st.builds(
     lambda oui, low: bytes.fromhex(oui) + low,
@@ -48,7 +55,9 @@ values = st.dictionaries(
     st.sampled_from([12, 43, 50, 55, 57, 61, 67, 77, 93, 94, 97, 175]),
     st.one_of(
         st.binary(max_size=20),
-        st.sampled_from([b"\0\7", b"\0\0", b"iPXE", FEATURES, b"\x47\4\0\1\0\0\xff", b"a\x11\0b"]),
+        st.sampled_from(
+            [b"\0\7", b"\0\0", b"iPXE", FEATURES, ON_BUS, b"\x47\4\0\1\0\0\xff", b"a\x11\0b"]
+        ),
     ),
 )
 
@@ -91,7 +100,9 @@ def machines(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
 
 
 def responder(targets: dict[Mac, OfferTarget], book: ShapeBook) -> Responder:
-    return Responder(SETTINGS, targets.get, book=book, on_learned=lambda *_: None)
+    return Responder(
+        SETTINGS, targets.get, book=book, on_learned=lambda *_: None, on_told=lambda *_: None
+    )
 
 
 def sent(answer: Offered | Answer) -> tuple[bytes, str, str, Destination | None]:

@@ -30,6 +30,7 @@ class Server:
             lambda _: OfferTarget("n1"),
             book=self.book,
             on_learned=lambda learned, _: self.learned.append(learned),
+            on_told=lambda *_: None,
         )
 
     def answers(self, packet: DhcpPacket, now: float, port: int = DHCP_PORT) -> str:

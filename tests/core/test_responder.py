@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply
+from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.quirks import Advice, Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
@@ -33,6 +33,7 @@ class Site:
 
     def __init__(self, *quirks: Quirk, setting: Shape | None = None, known: bool = True) -> None:
         self.learned: list[tuple[LearnedShape, str]] = []
+        self.told: list[tuple[Mac, str]] = []
         self.from_forms = 0
         self.book = ShapeBook(QuirkTable(quirks, "pxe10"))
         self.target = OfferTarget("web1", shape=setting) if known else None
@@ -41,6 +42,7 @@ class Site:
             self.lookup,
             book=self.book,
             on_learned=lambda learned, node: self.learned.append((learned, node)),
+            on_told=lambda mac, node: self.told.append((mac, node)),
         )
 
     def lookup(self, mac: Mac) -> OfferTarget | None:
@@ -57,9 +59,18 @@ class Site:
         self.accepted = isinstance(answer, Answer) and answer.accepted
         if isinstance(answer, Offered):
             self.from_forms += 1
+            self.file = answer.data[108:236].rstrip(b"\0").decode()
             return answer.what.partition(" to ")[0]
         outcome = answer.outcome
-        return outcome.reason if isinstance(outcome, Ignored) else outcome.kind
+        if isinstance(outcome, Ignored):
+            return outcome.reason
+        self.file = outcome.data[108:236].rstrip(b"\0").decode()
+        return outcome.kind
+
+    def is_offered(self, at: float) -> str:
+        """The file that its firmware is offered at its next boot."""
+        assert self.sends(1, at, xid=int(at)) in ("offer nbp", "offer binl")
+        return self.file
 
     def fails(self, xid: int = 7, start: float = 100.0, **changes: Any) -> list[str]:
         """An exchange in which it takes no offer."""
@@ -159,22 +170,54 @@ def test_a_stranger_adapts_too_and_nothing_is_learned() -> None:
 
 def test_a_quirks_nbp_gives_way_to_the_nodes_own() -> None:
     site = Site(Quirk("q", "s", vendor_class="PXEClient", nbp="snponly.efi"))
-    site.target = OfferTarget("web1")
-    options = {53: b"\1", 60: b"PXEClient", 93: b"\0\7"}
-    packet = DhcpPacket(1, 7, bytes.fromhex(MAC.replace(":", "")), options)
-
-    def file() -> bytes:
-        answer = site.responder.answer(build(packet), 67, 1.0, 1.0)
-        if isinstance(answer, Offered):
-            return answer.data[108:236].rstrip(b"\0")
-        assert isinstance(answer.outcome, Reply)
-        return answer.outcome.data[108:236].rstrip(b"\0")
-
-    assert file() == b"snponly.efi"
+    assert site.is_offered(100) == "snponly.efi"
     site.target = OfferTarget("web1", nbp="own.efi")
-    assert file() == b"own.efi"
-    packet = replace(packet, options=options | {93: b"\0\0"})
-    assert file() == b"undionly.kpxe"
+    assert site.is_offered(200) == "own.efi"
+    site.sends(1, 300, arch=0)
+    assert site.file == "undionly.kpxe"
+
+
+BUS_ID = "01808610fb"
+ON_BUS = {77: b"iPXE", 175: b"\x13\1\1\xb1\5" + bytes.fromhex(BUS_ID)}
+BY_BUS = Quirk("82599", "s", bus_id=BUS_ID, nbp="snponly.efi")
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_an_ipxe_tells_of_its_nic_counts_for_the_firmware_from_then_on(before: int) -> None:
+    """``before`` is how many other boots there were: of those that an answer's form is kept."""
+    site = Site(BY_BUS)
+    for number in range(1 + before):
+        assert site.is_offered(100 + 100 * number) == "ipxe.efi"
+    for number in range(1 + before):
+        assert site.sends(1, 500 + 100 * number, xid=5, options=ON_BUS) == "offer script"
+    forms = site.from_forms
+    assert [site.is_offered(at) for at in (1000, 1100)] == ["snponly.efi"] * 2
+    assert site.from_forms == forms + 1
+    assert site.told == [(MAC, "web1")]
+    assert site.book.bus_ids == {MAC: BUS_ID}
+    assert site.book.explain(MAC, None).detail == "82599: s"
+
+
+def test_a_bus_id_is_kept_of_nodes_and_where_a_quirk_names_it_alone() -> None:
+    for site in (Site(BY_BUS, known=False), Site(), Site(replace(BY_BUS, bus_id="01808610fc"))):
+        site.sends(1, 100, options=ON_BUS)
+        assert site.book.bus_ids == {}
+        assert (site.told, site.is_offered(200)) == ([], "ipxe.efi")
+
+
+def test_a_bus_id_goes_with_its_quirk_and_with_its_node() -> None:
+    site = Site(BY_BUS)
+    site.sends(1, 100, options=ON_BUS)
+    site.book.quirks = QuirkTable((BY_BUS,), "binl")
+    assert site.book.bus_ids
+    site.book.forget_all_but({MAC})
+    assert site.book.bus_ids
+    site.book.quirks = QuirkTable((), "pxe10")
+    assert (site.book.bus_ids, site.is_offered(200)) == ({}, "ipxe.efi")
+    other = Site(BY_BUS)
+    other.sends(1, 100, options=ON_BUS)
+    other.book.forget_all_but(())
+    assert (other.book.bus_ids, other.is_offered(200)) == ({}, "ipxe.efi")
 
 
 @pytest.mark.parametrize(

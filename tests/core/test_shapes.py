@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from bootserve.core.quirks import Advice, Quirk, QuirkTable
 from bootserve.core.shapes import ShapeBook, ShapeChoice
 from bootserve.model.shape import SHAPES, LearnedShape, Shape
+from bootserve.wire.pxe import ClientArch
 
 MAC = "52:54:00:12:34:56"
 PXE10, BINL = Advice("pxe10"), Advice("binl")
@@ -135,8 +138,29 @@ def test_every_reason_is_explained_in_its_order(book: ShapeBook) -> None:
 
 def test_new_quirks_put_old_reasons_out_of_force(book: ShapeBook) -> None:
     book.discover(MAC, 1, 1000, Advice("binl", quirk="old"))
-    book.quirks = QuirkTable([Quirk("q", "s", shape="pxe10")], "binl")
+    book.quirks = QuirkTable([Quirk("q", "s", vendor_class="x", shape="pxe10")], "binl")
     assert book.explain(MAC, None) == ShapeChoice("binl", "default")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "holds"),
+    [
+        ({"ouis": ("52:54:00",)}, True),
+        ({"ouis": ("52:54:01",)}, False),
+        ({"ouis": ("52:54:00",), "bus_id": "01808610fb"}, True),
+        ({"bus_id": "01808610fc"}, False),
+        ({"ouis": ("52:54:00",), "vendor_class": "PXEClient"}, False),
+        ({"ouis": ("52:54:00",), "arches": (ClientArch.EFI_X64,)}, False),
+    ],
+)
+def test_a_quirk_by_the_nic_alone_is_explained_before_its_client_was_heard(
+    conditions: dict[str, Any], holds: bool
+) -> None:
+    other = Quirk("other", "s", bus_id="01808610fb", vendor_class="x", nbp="x.efi")
+    book = ShapeBook(QuirkTable([other, Quirk("q", "seen", shape="binl", **conditions)], "pxe10"))
+    book.told(MAC, "01808610fb")
+    by_quirk = ShapeChoice("binl", "quirk", "q: seen")
+    assert book.explain(MAC, None) == (by_quirk if holds else ShapeChoice("pxe10", "default"))
 
 
 class Firmware:

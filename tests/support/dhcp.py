@@ -55,6 +55,7 @@ def responding() -> Handler:
         lambda _: OfferTarget("web1"),
         book=ShapeBook(QuirkTable((), SETTINGS.shape)),
         on_learned=lambda _learned, _node: None,
+        on_told=lambda _mac, _node: None,
     )
     return lambda data, port, now: responder.answer(data, port, now, now)
 
