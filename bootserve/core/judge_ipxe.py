@@ -1,7 +1,8 @@
 """How iPXE chooses among offers (its ``src/net/udp/dhcp.c``).
 
 iPXE does not sort: it goes on as soon as it has an address and a proxy's offer, so the order of
-arrival counts; and of two boot files it takes that of the DHCP server.
+arrival counts; and of two boot files it takes that of the DHCP server. An offer without option 54
+it takes as any other (seen in a run).
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from bootserve.core.judgement import (
     Judgement,
     Step,
     dhcp_servers,
-    heard,
     listed,
     no_address,
     no_boot,
@@ -42,16 +42,15 @@ class _Taken:
 
 def judge_ipxe(offers: Sequence[Offer]) -> Judgement:
     """Return what iPXE makes of ``offers``, which are in the order of their arrival."""
-    kept, findings = heard(offers, CLIENT)
-    findings += dhcp_servers(kept, CLIENT)
-    taken = _taken(kept)
+    findings = dhcp_servers(offers, CLIENT)
+    taken = _taken(offers)
     if taken.giver is None:
-        return Judgement((), (*findings, no_address(kept, CLIENT)))
-    findings += _late(kept, taken)
+        return Judgement((), (*findings, no_address(offers, CLIENT)))
+    findings += _late(offers, taken)
     giver = taken.giver
     proxy = None if giver.forbids_proxy else taken.proxy
     if giver.forbids_proxy:
-        findings += _forbidden(giver, kept)
+        findings += _forbidden(giver, offers)
     if giver.boot_file:
         return _loading(giver, [*findings, *_beats(giver, proxy)])
     if proxy is None:

@@ -83,7 +83,10 @@ class Judgement:
 
 
 def heard(offers: Sequence[Offer], client: str) -> tuple[list[Offer], list[Finding]]:
-    """Return the offers that ``client`` takes note of, in their order, and why it drops others."""
+    """Return the offers that EDK2 takes note of, in their order, and why it drops others.
+
+    ``client`` is what it is called. iPXE drops none and is not asked here.
+    """
     kept, findings = [], []
     for offer in offers:
         if offer.server_id:

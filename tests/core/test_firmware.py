@@ -149,6 +149,21 @@ IPXE_CASES = {
         "10.0.0.2 sends a boot menu (43.9) and no boot file",
         "",
     ),
+    "no option 54": (
+        [
+            main(),
+            offer("10.0.0.2", client_class="PXEClient", file=SCRIPT, siaddr="10.0.0.2", o54=b"-"),
+        ],
+        Level.OK,
+        f"iPXE loads {SCRIPT}",
+        f"load {SCRIPT} 2",
+    ),
+    "more than EDK2 keeps": (
+        [*(proxy(f"10.0.1.{number}") for number in range(16)), script(), main()],
+        Level.WARNING,
+        "this time that of 10.0.0.2",
+        f"load {SCRIPT} 2",
+    ),
     "no boot": ([main()], Level.ERROR, "nobody offers a boot program that iPXE can use", ""),
     "nobody": ([], Level.ERROR, "no DHCP server answers", ""),
 }

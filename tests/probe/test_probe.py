@@ -223,7 +223,7 @@ def odd_server(namespace: Namespace) -> Iterator[None]:
                 asked = parse(sock.recv(4096))
             except TimeoutError:
                 continue
-            reply = replace(asked, op=2, options={53: b"\2", 60: b"PXEClient"})
+            reply = replace(asked, op=2, options={53: b"\2"})
             other = replace(reply, xid=asked.xid ^ 1)
             cut = build(reply)[:240] + b"\x35\x09\x02"  # an option that overruns the packet
             for data in (build(reply), build(other), cut):
@@ -241,10 +241,7 @@ def test_a_server_that_sends_nonsense(client: Namespace, main: Namespace, other:
     with dnsmasq(main), odd_server(other):
         report = look(client, [3, 3])
     drops = [one for one in report.findings if "it lacks option 54 (server)" in one.found]
-    assert [one.found.split(":")[0] for one in drops] == [
-        "EDK2 drops the offer of 10.44.0.5",
-        "iPXE drops the offer of 10.44.0.5",
-    ]
+    assert [one.found.split(":")[0] for one in drops] == ["EDK2 drops the offer of 10.44.0.5"]
     unread = [
         one for one in report.findings if "10.44.0.5 sent what no client can read" in one.found
     ]
