@@ -6,15 +6,9 @@ a finding: any other exception, and an assertion about what the parser returned.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from urllib.parse import parse_qs
 
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_parser import HttpRequestParserPy
 from pydantic import ValidationError
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, answer
@@ -24,29 +18,20 @@ from bootserve.model.generation import GenerationRef, parse_manifest
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
 from bootserve.servers.admin import schemas
 from bootserve.servers.admin.nodes import node_of
-from bootserve.servers.boot.front import plain_headers
-from bootserve.servers.boot.reports import NODE_PHASES, parse_report
 from bootserve.store.journal_line import decode_line, decode_record, encode_line
 from bootserve.wire import dhcp, tftp_packets
 from bootserve.wire.pxe import ClientArch, NotBootClient, classify
 from bootserve.wire.tftp_options import Limits, negotiate
 from bootserve.wire.tftp_transfer import ReadTransfer
-from tests.fuzz import seeds
+from tests.fuzz import conversations, over_http, probing, seeds
+from tests.fuzz.target import Target, joined
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["TARGETS"]
 
 MTU_PAYLOAD = 1472
 CONTENT = bytes(range(256)) * 40
 UNANSWERED = 3
 """Datagrams at most to an address that has not answered."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """``run`` takes one input; ``seeds`` are inputs to begin with."""
-
-    run: Callable[[bytes], None]
-    seeds: Callable[[], list[bytes]]
 
 
 def dhcp_message(data: bytes) -> None:
@@ -119,17 +104,9 @@ def tftp_packet(data: bytes) -> None:
     assert tftp_packets.parse(packet.to_bytes()) == packet
 
 
-def _pieces(data: bytes) -> Iterator[bytes]:
-    at = 0
-    while at + 2 <= len(data):
-        size = struct.unpack_from(">H", data, at)[0]
-        yield data[at + 2 : at + 2 + size]
-        at += 2 + size
-
-
 def tftp_session(data: bytes) -> None:
     """A request and what the client says then: every DATA is the file's, and none is too many."""
-    pieces = list(_pieces(data))[:200]
+    pieces = list(seeds.pieces(data))[:200]
     try:
         request = tftp_packets.parse(pieces[0]) if pieces else None
     except PacketError:
@@ -158,7 +135,7 @@ def tftp_session(data: bytes) -> None:
 
 
 def _check_sent(transfer: ReadTransfer, out: object) -> int:
-    packets = [_joined(one) for one in out] if isinstance(out, list | tuple) else []
+    packets = [joined(one) for one in out] if isinstance(out, list | tuple) else []
     assert len(packets) <= transfer.terms.windowsize
     size = transfer.terms.blksize
     for packet in packets:
@@ -166,33 +143,6 @@ def _check_sent(transfer: ReadTransfer, out: object) -> int:
         if isinstance(read, tftp_packets.Data):
             assert read.payload == CONTENT[(read.block - 1) * size : read.block * size]
     return len(packets)
-
-
-def _joined(packet: object) -> bytes:
-    if isinstance(packet, bytes | bytearray | memoryview):
-        return bytes(packet)
-    assert isinstance(packet, list | tuple)
-    return b"".join(bytes(part) for part in packet)
-
-
-LOOP = asyncio.new_event_loop()
-CONNECTION = BaseProtocol(LOOP)
-
-
-def http_head(data: bytes) -> None:
-    """What the quick path takes for a plain header, aiohttp's parser reads as harmless, too."""
-    if not plain_headers(data):
-        return
-    parser = HttpRequestParserPy(CONNECTION, LOOP, 1 << 16)
-    messages, upgraded, rest = parser.feed_data(b"GET /boot/x.ipxe HTTP/1.1" + data)
-    assert len(messages) == 1
-    assert not upgraded
-    assert not rest
-    message = messages[0][0]
-    assert not message.should_close
-    assert not message.chunked
-    assert "Content-Length" not in message.headers
-    assert "Range" not in message.headers
 
 
 def names(data: bytes) -> None:
@@ -210,21 +160,6 @@ def names(data: bytes) -> None:
     except InvalidInput:
         return
     assert GenerationRef.parse(str(ref)) == ref
-
-
-def report(data: bytes) -> None:
-    """A report's query and text: refused in words, or a record that the journal can carry."""
-    line, _, body = data.partition(b"\n")
-    query = {key: value[0] for key, value in parse_qs(line.decode("latin-1")).items()}
-    try:
-        record = parse_report("0" * 32, query, body, at=1.0)
-    except InvalidInput:
-        return
-    assert record.phase in NODE_PHASES
-    written = decode_line(encode_line(7, record))
-    assert written is not None
-    assert written[0] == 7
-    assert decode_record(written[1]) == record
 
 
 def manifest(data: bytes) -> None:
@@ -293,7 +228,6 @@ _MANIFEST = (
     b'{"sha256":"%b","size":1},"root":{"sha256":"%b","size":1}},"cmdline":"quiet"}'
     % (b"0" * 64, b"1" * 64, b"2" * 64)
 )
-_REPORT = b"phase=up&generation=web%401&root=" + b"0" * 64 + b"&uptime=12.5\nup\nlog"
 _LINES = [
     b'{"kind":"token","boot":"b","hash":"h","at":1.0}',
     b'{"kind":"phase","boot":"b","phase":"up","at":1.0,"detail":"d"}',
@@ -318,16 +252,9 @@ TARGETS: dict[str, Target] = {
                  seeds.session(_RRQ, b"", b"", b"", b""),
                  seeds.session(_RRQ + b"tsize\x000\0", b"\0\5\0\0probe\0")],
     ),
-    "http": Target(
-        http_head,
-        lambda: [b"\r\nHost: 10.0.0.1:8080\r\nUser-Agent: iPXE/1.0.0\r\n\r\n",
-                 b"\r\nHost: a\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n",
-                 b"\r\nHost: a\r\nContent-Length: 3\r\nRange: bytes=0-\r\n\r\n"],
-    ),
     "names": Target(
         names, lambda: [b"52:54:00:12:34:56", b"5254.0012.3456", b"n1", b"web@41", b"console=ttyS0"]
     ),
-    "report": Target(report, lambda: [_REPORT, b"phase=failed&uptime=1\nwhy", b"phase=&root=zz"]),
     "manifest": Target(manifest, lambda: [_MANIFEST]),
     "journal": Target(journal, lambda: _LINES),
     "admin": Target(
@@ -336,6 +263,9 @@ TARGETS: dict[str, Target] = {
                  b'\5{"scope":"rack/r1","generation":"web@1","message":"m"}',
                  b'\3{"image":"web","kernel_args":"quiet"}'],
     ),
+    **conversations.TARGETS,
+    **over_http.TARGETS,
+    **probing.TARGETS,
     "quirks": Target(quirk_file, lambda: [b'[[quirk]]\noui = "b8:27:eb"\nshape = "binl"\n']),
 }  # fmt: skip
 """Every parser that meets what others wrote, by name."""

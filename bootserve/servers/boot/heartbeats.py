@@ -26,6 +26,7 @@ __all__ = [
     "HeartbeatDesk",
     "Pace",
     "RebootWanted",
+    "parse_changed_file",
     "parse_heartbeat",
     "routes",
 ]
@@ -186,7 +187,7 @@ class HeartbeatDesk:
         if self._diffs.wanted(running.node) != path:
             raise Refused("this file was not asked for")
         body = await _body(request, 2 * MAX_FILE)
-        file = _changed_file(running.boot, path, request.query, body)
+        file = parse_changed_file(running.boot, path, request.query, body)
         self._diffs.sent(running.node, file)
         return web.Response(status=202)
 
@@ -236,7 +237,11 @@ def _seconds(query: Mapping[str, str], name: str) -> float | None:
     return value
 
 
-def _changed_file(boot: str, path: str, query: Mapping[str, str], body: bytes) -> ChangedFile:
+def parse_changed_file(boot: str, path: str, query: Mapping[str, str], body: bytes) -> ChangedFile:
+    """Return the file that ``body`` holds, in the two parts whose lengths are in ``query``.
+
+    Raises InvalidInput when they are not the lengths of the body.
+    """
     lengths = [query.get(name, "") for name in ("lower", "upper")]
     if not all(re.fullmatch("-|[0-9]{1,6}", length) for length in lengths):
         raise InvalidInput("lower and upper must be lengths in bytes, or -")

@@ -19,8 +19,7 @@ __all__ = ["PlainHeartbeats"]
 
 _REQUEST = re.compile(
     rb"POST /heartbeat/([0-9a-f]{32})\?([A-Za-z0-9@._=&-]{1,1500}) HTTP/1\.1"
-    rb"\r\n(.{1,1000})\r\n\r\n",
-    re.DOTALL,
+    rb"\r\n([\x20-\x7e]{1,200}(?:\r\n[\x20-\x7e]{1,200}){3,6})\r\n\r\n"
 )
 _TOKEN = re.compile(rb"Bearer ([0-9a-f]{64})")
 _NEEDED = {b"host", b"authorization", b"connection", b"content-length"}
@@ -43,9 +42,11 @@ class PlainHeartbeats:
             return None
         if not hmac.compare_digest(sha256(token).hexdigest(), running.token_hash):
             return None
-        fields = dict(part.split("=", 1) for part in match[2].decode().split("&") if "=" in part)
+        pairs = [part.partition("=")[::2] for part in match[2].decode().split("&")]
+        if len(said := dict(pairs)) != len(pairs):
+            return None  # of a field that is there twice aiohttp takes the first
         try:
-            return self._desk.take(running, parse_heartbeat(fields), b"", time.time())
+            return self._desk.take(running, parse_heartbeat(said), b"", time.time())
         except BootserveError:
             return None
 
@@ -54,8 +55,8 @@ def _token(headers: bytes) -> bytes | None:
     """Return the token of a request that has no body and ends its connection, else None."""
     fields: dict[bytes, bytes] = {}
     for line in headers.split(b"\r\n"):
-        name, _, value = line.partition(b": ")
-        if (name := name.lower()) in fields:
+        name, colon, value = line.partition(b": ")
+        if (name := name.lower()) in fields or not colon:
             return None
         fields[name] = value
     if not (fields.keys() >= _NEEDED and fields.keys() - _NEEDED <= _HARMLESS):
