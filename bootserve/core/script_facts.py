@@ -13,7 +13,7 @@ _FETCH: Final = re.compile(
 )
 _SERVER: Final = re.compile(r"\bbootserve\.server=(\S+)")
 _ROOT: Final = re.compile(r"\bbootserve\.root=([0-9a-f]{64})\b")
-_SIZE: Final = re.compile(r"\bbootserve\.root_size=(\d+)\b")
+_SIZE: Final = re.compile(r"\bbootserve\.root_size=([0-9]{1,18})\b")
 _GENERATION: Final = re.compile(r"\bbootserve\.generation=(\S+)")
 
 

@@ -77,8 +77,8 @@ def _nbp_by_http(url: str, address: str) -> bytes | Finding:
         text = f"{url} is {kind or 'of no type'}, which EDK2 does not boot"
         return _failed("NBP", text, "Serve it as application/efi, or under a name in .efi.")
     got = fetch_http(url, address=address, limit=MOST_NBP, keep=MOST_NBP)
-    if got.size != int(head.headers["content-length"]):
-        return _failed("NBP", f"{url}: {got.size} bytes came of {head.headers['content-length']}")
+    if got.size != _number(said := head.headers["content-length"]):
+        return _failed("NBP", f"{url}: {got.size} bytes came of {said}")
     return got.head
 
 
@@ -168,9 +168,13 @@ _AGAIN: Final = "Run 'bootserve scrub' on the server and import the generation a
 
 def _total(got: Fetched) -> int:
     if got.status == 206:
-        total = got.headers.get("content-range", "").rpartition("/")[2]
-        return int(total) if total.isdigit() else 0
-    return got.size if not got.is_cut else int(got.headers.get("content-length", 0))
+        return _number(got.headers.get("content-range", "").rpartition("/")[2])
+    return got.size if not got.is_cut else _number(got.headers.get("content-length", ""))
+
+
+def _number(text: str) -> int:
+    """Return the size that a header says; 0 for what is no number."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def _judged(artifact: ScriptArtifact, got: Fetched, total: int) -> Finding:

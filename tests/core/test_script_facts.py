@@ -29,3 +29,8 @@ def test_the_shipped_node_script() -> None:
 def test_a_script_that_boots_nothing() -> None:
     script = RENDERER.for_stranger(MAC, BASE, register=False)
     assert (artifacts_of(script), generation_of(script)) == ((), "")
+
+
+def test_a_size_that_no_file_has_is_none() -> None:
+    text = f"bootserve.server=http://a bootserve.root={'1' * 64} bootserve.root_size={'9' * 5000}"
+    assert [one.size for one in artifacts_of(text)] == [0]

@@ -113,6 +113,7 @@ def test_an_nbp_is_fetched_as_edk2_does(web: Web) -> None:
         ("/a.efi", {"status": 404}, "the server answers 404"),
         ("/a.efi", {"status": 302, "headers": {"Location": "/b"}}, "the server answers 302"),
         ("/a.efi", {"headers": {"Content-Length": ""}}, "has no Content-Length"),
+        ("/a.efi", {"headers": {"Content-Length": "many"}}, "bytes came of many"),
         ("/a", {"headers": {"Content-Type": "text/plain"}}, "is text/plain, which EDK2 does not"),
         ("/a.efi", {"body": Path("/usr/lib/ipxe/undionly.kpxe").read_bytes()}, "needs efi-x64"),
         ("/a.efi", {"body": NBP.replace(b"\x13\x01\x01", b"\x2a\x01\x01")}, "cannot fetch the"),
