@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from bootserve.model.shape import Shape
-from tests.firmware.exchange import Main, Ours, Seen
+from tests.firmware.exchange import Firmware, Main, Ours, Seen
 
 __all__ = ["CASES", "HEADINGS", "Case", "row"]
 
-WORDS = {"bios": "iPXE of 2019 (BIOS ROM)", "uefi": "OVMF 2022.11"}
+WORDS = {
+    "bios": "iPXE of 2019 (BIOS ROM)",
+    "uefi": "OVMF 2022.11",
+    "uefi-http": "OVMF 2022.11, HTTP boot",
+}
 HEADINGS = ("Firmware", "The DHCP server sends", "Our offer", "What was seen")
 
 
@@ -22,7 +25,7 @@ class Case:
     ``quick`` ones run at every ``make test``.
     """
 
-    firmware: Literal["bios", "uefi"]
+    firmware: Firmware
     main: Main
     ours: Ours
     end: str
@@ -50,6 +53,7 @@ class Case:
 
 
 _SCRIPT = "connects to port 8080 of ours"
+_URL = _SCRIPT
 _NBP = "fetches ipxe.efi from ours"
 _THEIRS = "fetches theirs.efi from theirs"
 
@@ -62,6 +66,7 @@ CASES = (
     Case("bios", "60 without 43", "at once", "gave up", binl="theirs"),
     Case("bios", "a file", "at once", _THEIRS, quick=True),
     Case("bios", "a file, no NUL", "at once", _THEIRS),
+    Case("bios", "60 and a file", "at once", _THEIRS),
     Case("bios", "60, 43 and a file", "at once", _THEIRS),
     Case("bios", "none", "at once", "gave up", requests=0, discovers=4),
     Case("uefi", "address", "at once", _NBP),
@@ -72,20 +77,33 @@ CASES = (
     Case("uefi", "60 without 43", "at once", "gave up", binl="theirs"),
     Case("uefi", "a file", "at once", _NBP),
     Case("uefi", "a file, no NUL", "at once", "gave up", declined=1, quick=True),
+    Case("uefi", "60 and a file", "at once", "gave up", binl="theirs"),
     Case("uefi", "60, 43 and a file", "at once", _THEIRS),
     Case("uefi", "none", "at once", "gave up", requests=0, discovers=4),
     Case("uefi", "address", "at once", _NBP, shape="binl", binl="ours", quick=True),
     Case("uefi", "address", "after 5 s", _NBP, shape="binl", binl="ours"),
+    Case("uefi", "address", "its ACK after 5 s", _NBP, shape="binl", binl="ours"),
+    Case("uefi", "address", "after the ACK", "gave up", shape="binl", requests=0, discovers=4),
     Case("uefi", "address", "twice", _NBP, shape="binl", binl="ours"),
+    Case("uefi", "address", "without 54", "gave up", shape="binl", requests=0, discovers=4),
     Case("uefi", "60 without 43", "at once", "gave up", shape="binl", binl="theirs"),
     Case("uefi", "a file", "at once", _NBP, shape="binl", binl="ours"),
+    Case("uefi", "60 and a file", "at once", "gave up", shape="binl", binl="theirs"),
+    Case("uefi-http", "address", "at once", _URL, quick=True),
+    Case("uefi-http", "address", "after 5 s", _URL),
+    Case("uefi-http", "address", "after the ACK", "gave up", requests=0, discovers=4),
+    Case("uefi-http", "address", "without 54", "gave up", requests=0, discovers=4),
+    Case("uefi-http", "address", "as PXEClient", "gave up", requests=0, discovers=4),
+    Case("uefi-http", "60, 43 and a file", "at once", _URL),
+    Case("uefi-http", "none", "at once", "gave up", requests=0, discovers=4),
 )
 
 
 def row(case: Case) -> str:
     """Return ``case`` as a line of the table in the docs."""
     shape = {"pxe10": "PXE10", "binl": "BINL"}[case.shape]
-    ours = f"script, {case.ours}" if case.firmware == "bios" else f"{shape}, {case.ours}"
+    what = {"bios": "script", "uefi": shape, "uefi-http": "URL"}[case.firmware]
+    ours = f"{what}, {case.ours}"
     seen = [case.end]
     if case.discovers:
         seen = [f"DISCOVER {case.discovers} times, no REQUEST; {case.end}"]

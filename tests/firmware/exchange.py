@@ -22,10 +22,27 @@ from bootserve.wire.pxe import ClientArch
 
 __all__ = ["Exchange", "Main", "Ours", "Seen"]
 
-Ours = Literal["at once", "after 5 s", "after the ACK", "twice", "without 54"]
-"""When and how bootserve's offer reaches the firmware."""
-Main = Literal["address", "60 without 43", "a file", "a file, no NUL", "60, 43 and a file", "none"]
+Ours = Literal[
+    "at once",
+    "after 5 s",
+    "after the ACK",
+    "twice",
+    "without 54",
+    "as PXEClient",
+    "its ACK after 5 s",
+]
+"""When and how bootserve's offer reaches the firmware; ``its ACK`` is port 4011's."""
+Main = Literal[
+    "address",
+    "60 without 43",
+    "a file",
+    "a file, no NUL",
+    "60 and a file",
+    "60, 43 and a file",
+    "none",
+]
 """What the ordinary DHCP server sends: an address alone, or what such servers are seen to add."""
+Firmware = Literal["bios", "uefi", "uefi-http"]
 
 OURS, MAIN, NODE = "10.77.0.1", "10.77.0.2", "10.77.0.50"
 HOSTS = {OURS: "02:00:00:00:00:01", MAIN: "02:00:00:00:00:02"}
@@ -33,6 +50,7 @@ NBPS = {ClientArch.BIOS: "undionly.kpxe", ClientArch.EFI_X64: "ipxe.efi"}
 _LEASE = {1: bytes((255, 255, 255, 0)), 3: socket.inet_aton(MAIN), 51: (3600).to_bytes(4, "big")}
 _FILE = b"theirs.efi"
 _QUIET = 20.0
+_FAILED = "BdsDxe: failed to load"
 
 
 @dataclass
@@ -54,13 +72,12 @@ class Seen:
 class Exchange:
     """One power-on of a firmware before this network, up to its first fetch.
 
-    It has given up when UEFI goes on to its next boot option, HTTP boot, or when iPXE, whose
-    longest wait is some 8 s, says nothing for ``_QUIET`` seconds.
+    It has given up when UEFI goes on to its next boot option: HTTP boot after PXE, nothing after
+    that, as its console says. iPXE, whose longest wait is some 8 s, has when it says nothing for
+    ``_QUIET`` seconds.
     """
 
-    def __init__(
-        self, firmware: Literal["bios", "uefi"], main: Main, ours: Ours, shape: Shape
-    ) -> None:
+    def __init__(self, firmware: Firmware, main: Main, ours: Ours, shape: Shape) -> None:
         self._firmware = firmware
         self._main = main
         self._ours = ours
@@ -79,7 +96,9 @@ class Exchange:
             while not self.seen.end and time.monotonic() < min(end, heard):
                 if (said := vm.segment.receive(self._next(end))) is not None:
                     self._hear(said)
-                    heard = end if self._firmware == "uefi" else time.monotonic() + _QUIET
+                    heard = time.monotonic() + _QUIET if self._firmware == "bios" else end
+                elif self._firmware == "uefi-http" and _FAILED in vm.console:
+                    self.seen.end = "gave up"
                 while self._due and self._due[0][0] <= time.monotonic():
                     vm.segment.send(heapq.heappop(self._due)[2])
         self.seen.end = self.seen.end or ("gave up" if time.monotonic() < end else "no end")
@@ -105,7 +124,7 @@ class Exchange:
             self.seen.binl.append(who)
             if who == "theirs":
                 return
-        elif packet.options.get(60, b"").startswith(b"HTTPClient"):
+        elif packet.options.get(60, b"").startswith(b"HTTPClient") and self._firmware == "uefi":
             self.seen.end = "gave up"
             return
         elif packet.message_type == MessageType.DISCOVER:
@@ -128,7 +147,7 @@ class Exchange:
             kind = MessageType.ACK
         options = {53: bytes((kind,)), OPT_SERVER_ID: socket.inet_aton(MAIN)} | _LEASE
         has_file = "a file" in self._main
-        if self._main in ("60 without 43", "60, 43 and a file"):
+        if self._main.startswith("60"):
             options[60] = b"PXEClient"
         if self._main == "60, 43 and a file":
             options[43] = bytes((6, 1, 8, 255))
@@ -158,15 +177,18 @@ class Exchange:
         if not isinstance(reply, Reply):
             return
         data = reply.data
+        packet = parse(data)
         if self._ours == "without 54":
-            packet = parse(data)
             kept = {code: value for code, value in packet.options.items() if code != OPT_SERVER_ID}
             data = build(replace(packet, options=kept))
+        elif self._ours == "as PXEClient":
+            data = build(replace(packet, options={**packet.options, 60: b"PXEClient"}))
         target = said.source if port == BINL_PORT else ("255.255.255.255", 68)
         if self._ours == "after the ACK" and port == DHCP_PORT:
             self._held = [Udp((OURS, DHCP_PORT), target, data)]
             return
-        delay = 5.0 if self._ours == "after 5 s" and port == DHCP_PORT else 0.1
+        late = {"after 5 s": DHCP_PORT, "its ACK after 5 s": BINL_PORT}.get(self._ours)
+        delay = 5.0 if port == late else 0.1
         for copy in range(2 if self._ours == "twice" else 1):
             self._send(now + delay + copy / 10, OURS, port, target, data)
 
