@@ -61,6 +61,12 @@ class Cell:
         return "NBP" if self.firmware.startswith("uefi-arm64") else "mounted"
 
     @property
+    def loading(self) -> frozenset[str]:
+        """The phases of its boot before the script: an iPXE in ROM is loaded from nowhere."""
+        by = {"uefi": "tftp", "uefi-http": "http"} if self.nic != "e1000" else {}
+        return frozenset({"dhcp", "ipxe", *filter(None, [by.get(self.firmware)])})
+
+    @property
     def marker(self) -> str:
         """What the console shows, as a regular expression, once its NBP or its script runs."""
         return STARTED if self.whole == "NBP" else r"bootserve: node node boots \w+@1 "
