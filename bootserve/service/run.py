@@ -39,7 +39,7 @@ from bootserve.service.scrubber import Scrubber
 from bootserve.service.segments import Segment, find_networks
 from bootserve.service.status import Reporter
 from bootserve.service.tls import Tls, check_admin_address, open_tls
-from bootserve.service.weblog import make_web_logger
+from bootserve.service.weblog import library_logs, make_web_logger
 from bootserve.service.wiring import Kept, Parts, open_kept, wire
 from bootserve.settings import Settings
 from bootserve.store.history import HistoryStore
@@ -112,6 +112,7 @@ async def _serve(
         parts.rollouts = make_rollouts(parts, log)
         stack.callback(parts.sql.close)
         stack.callback(parts.calm.flush)
+        stack.enter_context(library_logs(parts.calm))
         again = partial(reload, parts, tls, log)
         reload_on_signal(again, parts.audit.note, log)
         await _start(parts, kept, ports, tls, again, log, stack)

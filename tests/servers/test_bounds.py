@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.servers.test_front import World
 PLAIN = b"GET /boot/52-54-00-00-00-%02x.ipxe HTTP/1.1\r\nHost: a\r\n\r\n"
 OTHER = b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /swallow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12"
+BEAT = b"POST /heartbeat/b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 SECONDS = 30
 
 
@@ -76,6 +78,13 @@ class Bounded:
         async with asyncio.timeout(SECONDS):
             while len(self.listener.connections) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+
+def reset_at_once(port: int, data: bytes) -> None:
+    """Connect, send ``data``, and reset the connection, all before the server's next turn."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.send(data)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Client:
@@ -202,4 +211,21 @@ async def test_nonsense_is_a_line_and_a_count(
         await client.close()
     assert server.calm.counts["malformed"] == 50
     assert len(server.captured.entries) == 20
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "data", [PLAIN % 9, OTHER, BEAT, b"G"], ids=["script", "other", "heartbeat", "part"]
+)
+async def test_clients_that_reset_before_they_are_accepted_leave_no_trace(
+    make: Make, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    server = await make()
+    for _ in range(50):
+        reset_at_once(server.port, data)
+    assert await (await server.connect()).ask(PLAIN % 1) == b"HTTP/1.1 200 OK"
+    async with asyncio.timeout(SECONDS):
+        while len(server.listener.connections) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert [record.getMessage() for record in caplog.records] == []
     assert capfd.readouterr().err == ""

@@ -207,10 +207,14 @@ class _Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.address = str(transport.get_extra_info("peername")[0])
-        self._on_link = self._desk.on_link(self.address)
         self._heard = self._loop.time()
         self._idle = self._loop.call_later(IDLE_SECONDS, self._check_idle)
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # reset by its client before it was accepted
+            self.abort()
+            return
+        self.address = str(peer[0])
+        self._on_link = self._desk.on_link(self.address)
         if not self._listener.came(self):
             self.abort()
         elif self._first:
