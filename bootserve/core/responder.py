@@ -69,6 +69,11 @@ class Offered(NamedTuple):
         """The machine itself, but for its UUID."""
         return replace(self.kind.client, mac=self.mac, uuid="")
 
+    @property
+    def offer(self) -> str:
+        """What kind of reply it is: ``offer nbp``, ``offer script``, …"""
+        return self.what.partition(" to ")[0]
+
 
 class _Noted(NamedTuple):
     """That a DISCOVER came is noted already, with this result."""

@@ -135,8 +135,7 @@ class DhcpServer:
         try:
             sock.sendmsg([offered.data], self._from, 0, _EVERYONE)
         except OSError as error:
-            kind = offered.what.partition(" to ")[0]
-            reason = f"{kind}: {_describe(error)}"
+            reason = f"{offered.offer}: {_describe(error)}"
             self._on_event(_event(offered, source, "send failed", reason))
             return
         self._on_offer(offered)

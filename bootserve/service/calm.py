@@ -18,6 +18,9 @@ __all__ = ["Calm"]
 LINES = 20
 WINDOW_SECONDS = 60.0
 
+_Key = tuple[str, str, str]
+"""Level, event and kind."""
+
 
 @dataclass(slots=True)
 class _Window:
@@ -32,7 +35,8 @@ class Calm:
     """Stands before ``log``, a structlog logger, and writes ``lines`` of each event and level.
 
     When a minute is over, one line says how many were left out of it. ``counts`` are all events
-    since the start, written or not.
+    since the start, written or not. ``kind`` keeps events of one name apart: those of one kind do
+    not use up the lines of another.
     """
 
     def __init__(
@@ -41,24 +45,25 @@ class Calm:
         self._log = log
         self._lines = lines
         self._clock = clock
-        self._windows: dict[tuple[str, str], _Window] = {}
+        self._windows: dict[_Key, _Window] = {}
         self.counts: Counter[str] = Counter()
 
-    def info(self, event: str, **fields: Any) -> None:
+    def info(self, event: str, *, kind: str = "", **fields: Any) -> None:
         """Log ``event``, or count it."""
-        self._say("info", event, fields)
+        self._say(("info", event, kind), fields)
 
-    def warning(self, event: str, **fields: Any) -> None:
+    def warning(self, event: str, *, kind: str = "", **fields: Any) -> None:
         """Log ``event``, or count it."""
-        self._say("warning", event, fields)
+        self._say(("warning", event, kind), fields)
 
-    def error(self, event: str, **fields: Any) -> None:
+    def error(self, event: str, *, kind: str = "", **fields: Any) -> None:
         """Log ``event``, or count it."""
-        self._say("error", event, fields)
+        self._say(("error", event, kind), fields)
 
-    def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def _say(self, key: _Key, fields: dict[str, Any]) -> None:
+        level, event, _ = key
         self.counts[event] += 1
-        key, now = (level, event), self._clock()
+        now = self._clock()
         window = self._windows.get(key)
         if window is None or now - window.since >= WINDOW_SECONDS:
             self._tell(key)
@@ -73,10 +78,10 @@ class Calm:
                 loop = asyncio.get_running_loop()
                 loop.call_later(window.since + WINDOW_SECONDS - now, self._tell, key)
 
-    def _tell(self, key: tuple[str, str]) -> None:
+    def _tell(self, key: _Key) -> None:
         window = self._windows.pop(key, None)
         if window is not None and window.left_out:
-            level, event = key
+            level, event, _ = key
             getattr(self._log, level)(event, detail=f"and {window.left_out} more like these")
 
     def flush(self) -> None:

@@ -22,7 +22,7 @@ from bootserve.service.calm import Calm
 __all__ = ["Sightings"]
 
 LINES_A_SECOND = 200
-"""Offers logged each, of all that are made from forms in a second; the rest is counted."""
+"""Answers to nodes logged each, of all that are given in a second; the rest is counted."""
 
 
 class Sightings:
@@ -62,12 +62,15 @@ class Sightings:
         if client is None or client.is_probe:
             return  # not a network-boot client: ordinary DHCP traffic, or noise
         if event.kind == "no usable offers":
-            self._log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
+            log = self._log if event.node else self._calm
+            log.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.kind == "ignored":
             if event.node:
                 self._calm.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.node and event.kind != "send failed":
-            self._recorder.answered(client, event.xid, event.kind, event.node)
+            detail = f"{event.kind} to {client.kind} {client.arch}"
+            if self._is_logged(self._recorder.answered(client, event.xid, event.kind, detail)):
+                self._recorder.log_answer(detail, event.node, client.mac)
         if self._register and self._current.snapshot.plan(client.mac) is None:
             self._recorder.discovered(
                 Discovered(
@@ -80,12 +83,14 @@ class Sightings:
 
     def offered(self, offered: Offered) -> None:
         """Take an offer that was made from a form; like :meth:`dhcp`, and cheap in a storm."""
-        sampler = self._sampler
-        self.counts["dhcp offer nbp"] += 1
-        if not sampler.events:
+        self.counts[f"dhcp {offered.offer}"] += 1
+        if self._is_logged(self._recorder.offered(offered)):
+            self._recorder.log_answer(offered.what, offered.node, offered.mac)
+
+    def _is_logged(self, news: bool) -> bool:
+        if not self._sampler.events:
             asyncio.get_running_loop().call_later(1.0, self._tell)
-        if sampler.is_logged(news=self._recorder.offered(offered)):
-            self._recorder.log_offer(offered)
+        return self._sampler.is_logged(news=news)
 
     def _tell(self) -> None:
         self._recorder.counted(*self._sampler.take())
@@ -105,7 +110,8 @@ class Sightings:
                 detail += f", {event.retransmissions} times sent again"
             self._recorder.loaded(Phase.TFTP, address, detail)
         elif event.kind in (TftpEventKind.FAILED, TftpEventKind.REFUSED):
-            self._calm.info("tftp", address=address, file=event.filename[:100], detail=event.detail)
+            file, detail = event.filename[:100], event.detail
+            self._calm.info("tftp", kind="failed", address=address, file=file, detail=detail)
         elif event.kind is TftpEventKind.TROUBLE:
             self.counts["tftp not told of"] += event.left_out
             self._calm.warning("tftp", detail=event.detail)

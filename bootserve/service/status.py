@@ -139,7 +139,8 @@ class Reporter(Collector):
             f"http {kind}": parts.calm.counts[kind]
             for kind in ("refused", "stalled", "malformed", "went away")
         }
-        for event, count in {**parts.sightings.counts, **http}.items():
+        internal = {"internal": parts.calm.counts["internal"]}
+        for event, count in {**parts.sightings.counts, **http, **internal}.items():
             events.add_metric([event], count)
         yield events
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import time
 
 import pytest
 from vm_harness.net import Namespace
@@ -195,6 +196,27 @@ def test_nbps_are_served_as_efi_programs(client: Namespace) -> None:
     answer = curl(client, "/nbp/snponly.efi")
     assert answer.headers["content-type"] == "application/efi"
     assert answer.body[:2] == b"MZ"
+
+
+def nbps_loaded(admin: Admin) -> int:
+    """Return how many NBPs were fetched by HTTP, as the metrics say."""
+    metrics = admin.raw("GET", "/metrics")[1].decode()
+    found = re.search(r'^bootserve_phases_total{phase="http"} (\d+)', metrics, re.M)
+    return int(found[1]) if found else 0
+
+
+def test_only_a_whole_nbp_counts_as_fetched(client: Namespace, admin: Admin) -> None:
+    before = nbps_loaded(admin)
+    for part in ("-1", "1-", "0-0"):
+        assert curl(client, "/nbp/snponly.efi", "-r", part).status == 206
+    for _ in range(2):
+        assert curl(client, "/nbp/snponly.efi").status == 200
+        deadline = time.monotonic() + 60
+        while (now := nbps_loaded(admin)) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert now == before + 1
+        before = now
 
 
 def post(client: Namespace, boot: str, query: str, token: str = TOKEN, text: str = "") -> int:

@@ -38,7 +38,9 @@ class Scene:
         self.captured = LogCapture()
         log = structlog.wrap_logger(None, processors=[self.captured])
         self.journal = Journal(folder, max_bytes=1 << 20, clock=lambda: 1.0)
-        self.recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
+        calm = Calm(log)
+        found = DiscoveryFilter(10)
+        self.recorder = Recorder(self.journal, Timeline(), found, log, lambda: None, calm=calm)
         shipped = resources.templates()
         scripts = {name: (shipped / f"{name}.ipxe.j2").read_text() for name in TEMPLATES}
         known = snapshot(state(node(role="compute"), pins="site web@1"), generation("web@1"))
@@ -48,10 +50,17 @@ class Scene:
             current,
             self.recorder,
             log,
-            Calm(log),
+            calm,
             register=register,
             fetched=lambda address, _at: self.fetched.append(address),
         )
+
+    async def counted(self, answers: int) -> None:
+        """Wait until so many answers are counted, which a timer does."""
+        async with asyncio.timeout(60):
+            while self.recorder.counts[Phase.DHCP] < answers:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert self.recorder.counts[Phase.DHCP] == answers
 
     @property
     def lines(self) -> list[Any]:
@@ -67,12 +76,25 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path, register=False)
 
 
-def test_an_offer_to_a_node_is_its_dhcp_phase(scene: Scene) -> None:
+async def test_an_offer_to_a_node_is_its_dhcp_phase(scene: Scene) -> None:
     scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(MAC), node="n1"))
     [line] = scene.lines
     assert (line["event"], line["node"], line["log_level"]) == ("dhcp", "n1", "info")
     assert line["detail"] == "offer nbp to pxe efi-x64"
-    assert scene.recorder.counts[Phase.DHCP] == 1
+    await scene.counted(1)
+
+
+async def test_a_flood_of_answers_that_no_form_gave_is_some_lines_and_a_count(
+    scene: Scene,
+) -> None:
+    """Whoever knows a node's MAC can ask in its name in ever new words."""
+    for xid in range(5000):
+        kind = "offer nbp" if xid % 2 else "ack binl"
+        scene.sightings.dhcp(DhcpEvent(kind, 67, client=client(MAC), node="n1", xid=xid))
+    assert len(scene.lines) == 200
+    await scene.counted(5000)
+    assert (scene.lines[200]["unlogged"], len(scene.lines)) == (4800, 201)
+    assert scene.sightings.counts == {"dhcp offer nbp": 2500, "dhcp ack binl": 2500}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +121,26 @@ def test_ordinary_traffic_and_strangers_leave_no_line(scene: Scene) -> None:
     assert (scene.lines, scene.journal.sequence) == ([], 0)
 
 
-def test_under_register_a_stranger_is_journaled_with_what_it_told(tmp_path: Path) -> None:
+def test_strangers_that_find_no_usable_offers_are_some_lines_and_a_count(scene: Scene) -> None:
+    for number in range(500):
+        mac = f"52:54:00:01:{number >> 8:02x}:{number & 255:02x}"
+        event = DhcpEvent("no usable offers", 67, client=client(mac), reason="again and again")
+        scene.sightings.dhcp(event)
+    assert len(scene.lines) == 20
+    for _ in range(50):
+        scene.sightings.dhcp(replace(event, client=client(MAC), node="n1"))
+    assert [line["node"] for line in scene.lines[20:]] == ["n1"] * 50
+
+
+async def test_offers_from_forms_are_counted_by_their_kind(scene: Scene) -> None:
+    kind = Kind(client(MAC), Advice("pxe10"), has_shape=True, is_ipxe=False)
+    for what in ("offer nbp", "offer script", "offer script"):
+        detail = f"{what} to pxe efi-x64"
+        scene.sightings.offered(Offered(b"", MAC, "n1", detail, kind, None, 7, 1e9))
+    assert scene.sightings.counts == {"dhcp offer nbp": 1, "dhcp offer script": 2}
+
+
+async def test_under_register_a_stranger_is_journaled_with_what_it_told(tmp_path: Path) -> None:
     scene = Scene(tmp_path, register=True)
     for _ in range(3):
         scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(STRANGER)))
@@ -151,3 +192,13 @@ def test_tftp(scene: Scene) -> None:
     assert scene.lines[-1]["detail"] == "a.efi, 7 bytes in 1.00 s, 3 times sent again"
     assert scene.fetched == ["10.0.0.9"] * 2
     assert scene.recorder.counts[Phase.TFTP] == 2
+
+
+def test_files_that_strangers_fetch_over_and_over_are_some_lines_and_a_count(scene: Scene) -> None:
+    for kind in (TftpEventKind.REFUSED, TftpEventKind.COMPLETED):
+        for number in range(300):
+            address = (f"10.0.{number >> 8}.{number & 255}", 1234)
+            scene.sightings.tftp(TftpEvent(kind, address, "ipxe.efi", bytes_sent=7, detail="why"))
+        assert len(scene.lines) == 20, kind
+        scene.captured.entries.clear()
+    assert scene.recorder.counts[Phase.TFTP] == 300

@@ -29,7 +29,7 @@ async def send_file(
     etag: str,
     content_type: str,
     cache: str,
-) -> tuple[web.StreamResponse, bool]:
+) -> tuple[web.StreamResponse, int | None]:
     """Answer GET or HEAD with the file at ``path`` (RFC 9110: Range, If-Range, If-None-Match).
 
     Returns the response and whether the last byte of the file was sent. Raises NotFound when the
@@ -38,7 +38,7 @@ async def send_file(
     quoted = f'"{etag}"'
     headers = {"ETag": quoted, "Cache-Control": cache, "Accept-Ranges": "bytes"}
     if quoted in request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers), False
+        return web.Response(status=304, headers=headers), None
     try:
         file = path.open("rb")
     except OSError:
@@ -47,7 +47,7 @@ async def send_file(
         size = os.fstat(file.fileno()).st_size
         wanted = _wanted_range(request, quoted, size)
         if wanted is None:
-            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"}), False
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"}), None
         start, stop, partial = wanted
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
         response.content_type = content_type
@@ -56,12 +56,12 @@ async def send_file(
             response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         await response.prepare(request)
         if request.method == "HEAD":
-            return response, False
+            return response, None
         if request.transport is None:
             raise ConnectionResetError("the client went away")
         await sender.send(request.transport, file, start, stop)
         await response.write_eof()
-    return response, stop == size
+    return response, start if stop == size else None
 
 
 def _wanted_range(request: web.Request, etag: str, size: int) -> tuple[int, int, bool] | None:
@@ -95,7 +95,7 @@ def routes(
         if path is None:
             raise NotFound(f"there is no artifact {digest}")
         began = time.monotonic()
-        response, to_the_end = await send_file(
+        response, sent_from = await send_file(
             sender,
             request,
             path,
@@ -103,7 +103,7 @@ def routes(
             content_type="application/octet-stream",
             cache=f"public, max-age={YEAR}, immutable",
         )
-        if to_the_end and request.query.get("preview") != "1":  # a probe boots nothing
+        if sent_from is not None and request.query.get("preview") != "1":  # a probe boots nothing
             recorder.fetched(request.remote or "", digest, time.monotonic() - began)
         return response
 
@@ -140,10 +140,10 @@ async def _send_nbp(
 ) -> web.StreamResponse:
     began = time.monotonic()
     # EDK2 boots an HTTP answer only when its type or the URL's ending names an EFI program.
-    response, to_the_end = await send_file(
+    response, sent_from = await send_file(
         sender, request, path, etag=etag, content_type="application/efi", cache=cache
     )
-    if to_the_end:
+    if sent_from == 0:
         seconds = time.monotonic() - began
         detail = f"{request.match_info['name']}, {response.content_length} bytes in {seconds:.2f} s"
         recorder.loaded(Phase.HTTP, request.remote or "", detail)

@@ -60,8 +60,8 @@ class Recorder:
     ``counts`` is the number of phases recorded; ``seen`` is told of each after the script. ``log``
     is a structlog logger; ``appended`` is called after each append, so that the journal is carried
     to SQL soon. ``log_scripts`` logs boots whose scripts were served, where ``log`` is too slow for
-    that; ``calm`` logs in place of ``log`` what may come in a flood: machines that are no node, and
-    nodes that fall silent together.
+    that; ``calm`` logs in place of ``log`` what may come in a flood: machines that are no node,
+    NBPs that anybody fetches, and nodes that fall silent together.
     """
 
     def __init__(
@@ -140,36 +140,34 @@ class Recorder:
                 "loop", node=node, mac=mac, detail=waiting.reason, seconds=waiting.seconds
             )
 
-    def answered(self, client: PxeClient, xid: int, kind: str, node: str) -> None:
-        """Record an answer of ``kind`` (``offer nbp``, …) to a node's DHCP message."""
-        detail = f"{kind} to {client.kind} {client.arch}"
+    def answered(self, client: PxeClient, xid: int, kind: str, detail: str) -> bool:
+        """Record an answer of ``kind`` (``offer nbp``, …) to a node's DHCP message, not counted
+        yet; return whether it is news."""
         offer = kind.startswith("offer")
-        self._timeline.dhcp(client, xid, time.time(), detail, offer=offer)
-        self.counts[Phase.DHCP] += 1
-        self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=client.mac)
+        return self._timeline.dhcp(client, xid, time.time(), detail, offer=offer)
 
     def offered(self, offered: Offered) -> bool:
-        """Record an offer from a form, not counted yet; return whether it is news."""
+        """Record an offer from a form, like :meth:`answered`."""
         _, mac, _, what, kind, _, xid, at = offered
         if kind.is_ipxe:
             return self._timeline.dhcp(kind.client, xid, at, what, offer=True, mac=mac)
         return self._timeline.offered(mac, xid, at, what)
 
-    def log_offer(self, offered: Offered) -> None:
-        """Log an offer from a form."""
-        self._log.info("dhcp", detail=offered.what, node=offered.node, mac=offered.mac)
+    def log_answer(self, detail: str, node: str, mac: Mac) -> None:
+        """Log an answer to a node."""
+        self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=mac)
 
-    def counted(self, offers: int, repeated: int, unlogged: int) -> None:
-        """Count offers from forms, and say how many were repeats or not logged each."""
-        self.counts[Phase.DHCP] += offers
+    def counted(self, answers: int, repeated: int, unlogged: int) -> None:
+        """Count answers to nodes, and say how many were repeats or not logged each."""
+        self.counts[Phase.DHCP] += answers
         if repeated or unlogged:
             self._log.info("dhcp", repeated=repeated, unlogged=unlogged)
 
     def loaded(self, phase: Phase, address: str, detail: str) -> None:
-        """Record that ``address`` has fetched an NBP."""
+        """Record that ``address`` has fetched an NBP, which any stranger may do."""
         self._timeline.loaded(phase, address, time.time(), detail)
         self.counts[phase] += 1
-        self._log.info(phase.value, detail=detail, address=address)
+        self._calm.info(phase.value, detail=detail, address=address)
 
     def ipxe(self, mac: Mac) -> Ipxe:
         """Return what the iPXE that last ran on ``mac`` said that it can do."""
