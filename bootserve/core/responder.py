@@ -40,12 +40,14 @@ _OPT_REQUESTED_ADDRESS: Final = 50
 class Answer(NamedTuple):
     """What to do about a datagram, with the diagnosis of a client that our offers do no good.
 
-    ``accepted`` is whether it is the first REQUEST of a node's firmware after an offer to it.
+    ``accepted`` is whether it is the first REQUEST of a node's firmware after an offer to it, and
+    ``address`` the IPv4 address that it asked for then, empty when it named none.
     """
 
     outcome: Reply | Ignored
     found: NoUsableOffers | None = None
     accepted: bool = False
+    address: str = ""
 
 
 class Offered(NamedTuple):
@@ -179,17 +181,17 @@ class Responder:
         outcome = self._outcome(packet, port, self._lookup, self._advise, shape_of)
         if outcome.client is None or outcome.client.is_probe:
             return Answer(outcome)
-        accepted = False
+        accepted, address = False, ""
         if packet.message_type == MessageType.REQUEST:
-            accepted = self._accepts(outcome.client)
-            self._requested(outcome, outcome.client, packet, at)
+            accepted, address = self._accepts(outcome.client), _address_asked_for(packet)
+            self._requested(outcome, outcome.client, address, at)
         elif isinstance(outcome, Reply):
             if noted is None:
                 noted = _Noted(None, self._book.repeated(outcome.client.mac, packet.xid, now))
             self._keep(data, outcome, shape)
         if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
             self._started(outcome.client.mac, outcome.client.features, outcome.node, at)
-        return Answer(outcome, noted.found if noted else None, accepted)
+        return Answer(outcome, noted.found if noted else None, accepted, address)
 
     def _outcome(
         self,
@@ -247,12 +249,10 @@ class Responder:
         )
 
     def _requested(
-        self, outcome: Reply | Ignored, client: PxeClient, packet: DhcpPacket, at: float
+        self, outcome: Reply | Ignored, client: PxeClient, address: str, at: float
     ) -> None:
         if isinstance(outcome, Ignored) or not _has_shape(client):
-            asked = packet.options.get(_OPT_REQUESTED_ADDRESS, packet.ciaddr)
-            named = asked if len(asked) == 4 and asked != NO_ADDRESS else b""
-            self._book.accepted(client.mac, ".".join(map(str, named)))
+            self._book.accepted(client.mac, address)
             return
         learned = self._book.asked(client.mac, at, known=bool(outcome.node))
         if learned:
@@ -270,3 +270,9 @@ class Responder:
 def _has_shape(client: PxeClient) -> bool:
     """Whether there are two shapes of offer for ``client``: it is UEFI's own PXE client."""
     return client.kind is FirmwareKind.PXE and client.arch.is_efi
+
+
+def _address_asked_for(packet: DhcpPacket) -> str:
+    asked = packet.options.get(_OPT_REQUESTED_ADDRESS, packet.ciaddr)
+    named = asked if len(asked) == 4 and asked != NO_ADDRESS else b""
+    return ".".join(map(str, named))

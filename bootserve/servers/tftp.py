@@ -113,6 +113,12 @@ class TftpServer:
             self._socket.close()
         self._socket = self._child = None
 
+    def again(self, address: str) -> None:
+        """Note that the node which is given ``address`` starts anew: it may be sent something again
+        though it never answered (:mod:`.tftp_budget`)."""
+        if self._child is not None:
+            self._child.again(address)
+
     def _limits(self, sock: socket.socket) -> Limits:
         if self._max_blksize is not None:
             return Limits(self._max_blksize, self._max_windowsize)

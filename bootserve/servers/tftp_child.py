@@ -25,6 +25,8 @@ _PAUSE = 1.0
 _MESSAGES = 32
 """Messages that are read in one turn of the loop at most."""
 _CONTENTS = 8
+_UNANSWERED = 1024
+"""Questions that wait for room in the pipe at most; a worker asks again what it has to know."""
 
 
 class _Contents:
@@ -84,6 +86,7 @@ class TftpChild:
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._unanswered: dict[str, None] = {}
 
     @property
     def pid(self) -> int | None:
@@ -111,6 +114,12 @@ class TftpChild:
             serving.cancel()
             ended.cancel()
         self._watch = asyncio.create_task(self._keep_running())
+
+    def again(self, address: str) -> None:
+        """Tell the worker that the machine at ``address`` starts anew, if there is room for it."""
+        if self._pipe is not None:
+            with contextlib.suppress(PipeClosed):
+                self._pipe.send({"again": address})
 
     async def stop(self) -> None:
         """Let the worker tell its clients and end; kill it if it does not."""
@@ -175,7 +184,10 @@ class TftpChild:
 
     def _close_pipe(self) -> None:
         if self._pipe is not None:
-            asyncio.get_running_loop().remove_reader(self._pipe)
+            self._unanswered.clear()
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._pipe)
+            loop.remove_writer(self._pipe)
             self._pipe.close()
             self._pipe = None
 
@@ -217,11 +229,31 @@ class TftpChild:
             self._ready.set()
 
     def _answer(self, pipe: Pipe, name: str) -> None:
-        """Answer with a file; when there is no room, the worker asks again."""
+        """Answer with a file, as soon as there is room for it."""
+        if not self._unanswered and self._send_answer(pipe, name):
+            return
+        self._unanswered[name] = None
+        if len(self._unanswered) > _UNANSWERED:
+            del self._unanswered[next(iter(self._unanswered))]
+        asyncio.get_running_loop().add_writer(pipe, self._on_writable)
+
+    def _on_writable(self) -> None:
+        """Answer what waits, as far as there is room."""
+        if self._pipe is None:
+            return
+        with contextlib.suppress(PipeClosed):  # what is left then goes with the pipe
+            while self._unanswered:
+                name = next(iter(self._unanswered))
+                if not self._send_answer(self._pipe, name):
+                    return
+                del self._unanswered[name]
+        asyncio.get_running_loop().remove_writer(self._pipe)
+
+    def _send_answer(self, pipe: Pipe, name: str) -> bool:
+        """Answer with a file or an error; return whether there was room."""
         try:
             number, fd = self._contents.share(find_file(self._lookup, name))
         except BootserveError as error:
             refused = str(error), error.hint, error.tftp_code
-            pipe.send({"found": name, "refused": refused})
-            return
-        pipe.send({"found": name, "content": number}, fd)
+            return pipe.send({"found": name, "refused": refused})
+        return pipe.send({"found": name, "content": number}, fd)

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from bootserve.errors import BootserveError, NotFound, PacketError, Refused, Unavailable
 from bootserve.servers.tftp_budget import ReplyBudget
 from bootserve.servers.tftp_layouts import Layouts
+from bootserve.servers.tftp_waiting import Waiting
 from bootserve.wire.tftp_blocks import Datagram
 from bootserve.wire.tftp_options import Limits, negotiate
 from bootserve.wire.tftp_packets import Error, ErrorCode, Request, ack_block, parse
@@ -120,8 +121,7 @@ class TftpEngine:
         self._sessions: dict[Client, _Session] = {}
         # In order of their requests: the first is the oldest.
         self._unanswered: dict[Client, None] = {}
-        self._waiting: dict[str, dict[Client, Request]] = {}
-        self._waiting_count = 0
+        self._waiting = Waiting(max_transfers, max_per_address)
         self._per_address: Counter[str] = Counter()
         self._budget = ReplyBudget()
         self._layouts = Layouts()
@@ -154,13 +154,15 @@ class TftpEngine:
 
     def resume(self, filename: str, now: float) -> Sequence[Outgoing]:
         """Answer the requests that waited for ``filename``; the lookup knows it now."""
-        waiting = self._waiting.pop(filename, {})
-        self._waiting_count = sum(map(len, self._waiting.values()))
         return [
             outgoing
-            for client, request in waiting.items()
+            for request, client in self._waiting.take(filename, now)
             for outgoing in self._receive_request(request, client, now)
         ]
+
+    def again(self, address: str) -> None:
+        """Note that the machine at ``address`` starts anew, though it may never have answered."""
+        self._budget.again(address)
 
     def timer(self) -> float | None:
         """Return when to call :meth:`handle_timer`, or None while nothing is under way."""
@@ -211,6 +213,8 @@ class TftpEngine:
         session = self._sessions.get(client)
         if session is not None:
             session.transfer.receive(packet, now)
+            if session.transfer.probed:
+                self._budget.answered(client[0], now)
             if session.transfer.finished:
                 self._finish(client, session, now)
         return _NOTHING
@@ -224,7 +228,8 @@ class TftpEngine:
             self._admit(request)
             content = self._find(request.filename)
             if content is None:
-                return self._wait(request, client)
+                self._waiting.add(request, client, now)  # a client that is dropped asks again
+                return _NOTHING
             self._make_room(client, now)
         except BootserveError as error:
             return self._refuse(client, request.filename, error, now)
@@ -291,14 +296,6 @@ class TftpEngine:
         if ".." in filename.replace("\\", "/").split("/"):
             raise Refused("the file name leads out of the served files")
         return self._lookup(filename)
-
-    def _wait(self, request: Request, client: Client) -> Sequence[Outgoing]:
-        """Keep the request until its file is known, or drop it: a client asks again."""
-        waiting = self._waiting.setdefault(request.filename, {})
-        if client not in waiting and self._waiting_count < self._max_transfers:
-            waiting[client] = request
-            self._waiting_count += 1
-        return _NOTHING
 
     def _make_room(self, client: Client, now: float) -> None:
         """Raise Unavailable when no further transfer may be begun for ``client``."""

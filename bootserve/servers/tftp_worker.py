@@ -111,6 +111,9 @@ class Worker:
             message, fd = received
             if "stop" in message:
                 return True
+            if "again" in message:
+                self._engine.again(message["again"])
+                continue
             self._loop.resume(self._answers.take(message, fd))
             self._answers.forget_refusal()
         return False

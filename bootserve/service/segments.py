@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Interface
@@ -99,7 +99,7 @@ def make_segments(
         dhcp = DhcpServer(
             interface=interface,
             address=str(network.ip),
-            handler=partial(_answer, responder, loops, sightings),
+            handler=partial(_answer, responder, loops, sightings, tftp.again),
             on_event=sightings.dhcp,
             on_offer=sightings.offered,
             sockets=bound.dhcp,
@@ -112,6 +112,7 @@ def _answer(
     responder: Responder,
     loops: LoopGuard,
     sightings: Sightings,
+    again: Callable[[str], None],
     data: bytes,
     port: int,
     now: float,
@@ -123,6 +124,8 @@ def _answer(
             return answer
         sightings.looping(answer.node, answer.mac, held)
         return Answer(Ignored(held.refusal, answer.client, answer.node), answer.found)
+    if answer.accepted and answer.address:
+        again(answer.address)
     outcome, waiting = loops.watch(answer.outcome, now, accepted=answer.accepted)
     if waiting is not None and outcome.client is not None:
         sightings.looping(outcome.node, outcome.client.mac, waiting)

@@ -57,6 +57,7 @@ class Site:
         answer = self.responder.answer(data, port, now, now + 5000)
         self.found = answer.found
         self.accepted = isinstance(answer, Answer) and answer.accepted
+        self.address = answer.address if isinstance(answer, Answer) else ""
         if isinstance(answer, Offered):
             self.from_forms += 1
             self.file = answer.data[108:236].rstrip(b"\0").decode()
@@ -244,3 +245,19 @@ def test_junk_is_ignored() -> None:
         assert isinstance(answer, Answer)
         assert isinstance(answer.outcome, Ignored)
         assert (answer.outcome.reason[:9], answer.found) == ("malformed", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "address"),
+    [
+        ({"options": {50: bytes((10, 0, 0, 7))}}, "10.0.0.7"),
+        ({"ciaddr": bytes((10, 0, 0, 8))}, "10.0.0.8"),
+        ({}, ""),
+        ({"options": {50: b"abc"}}, ""),
+    ],
+)
+def test_the_address_that_a_node_accepted(changes: dict[str, Any], address: str) -> None:
+    site = Site()
+    site.sends(1, 100.0)
+    site.sends(3, 104.0, **changes)
+    assert (site.accepted, site.address) == (True, address)

@@ -16,25 +16,43 @@ def test_three_datagrams_and_no_more_to_each_address() -> None:
     assert spend(budget, "192.0.2.2", 14.9) == 3
 
 
-def test_an_address_is_forgiven_after_a_while_that_doubles() -> None:
-    budget = ReplyBudget(forgive=15.0, trust=60.0)
-    assert spend(budget, "192.0.2.1", 0.0) == 3
-    asked = [(14.9, 0), (15.0, 3), (44.9, 0), (45.0, 3), (104.9, 0), (105.0, 3), (165.0, 3)]
-    for now, granted in asked:
-        assert spend(budget, "192.0.2.1", now) == granted
-
-
-def test_in_a_day_few_datagrams_go_to_an_address_that_never_answers() -> None:
+def test_time_alone_makes_nothing_good() -> None:
     budget = ReplyBudget()
-    assert sum(budget.spend("192.0.2.1", second) for second in range(86_400)) < 3 * 150
+    assert sum(budget.spend("192.0.2.1", second) for second in range(86_400)) == 3
+
+
+def test_a_machine_that_starts_anew_gets_another_chance_after_a_pause_that_doubles() -> None:
+    budget = ReplyBudget(pause=15.0, trust=60.0)
+    budget.again("192.0.2.1")  # of which nothing is known yet
+    assert spend(budget, "192.0.2.1", 0.0) == 3
+    budget.again("192.0.2.1")
+    assert [spend(budget, "192.0.2.1", now) for now in (14.9, 15.0, 600.0)] == [0, 3, 0]
+    budget.again("192.0.2.1")
+    assert [spend(budget, "192.0.2.1", now) for now in (600.0, 601.0)] == [3, 0]
+    for now in (601.0, 659.9):  # 60 seconds by now, and no more ever
+        budget.again("192.0.2.1")
+        assert spend(budget, "192.0.2.1", now) == 0
+    assert spend(budget, "192.0.2.1", 660.0) == 3
+    budget.again("192.0.2.1")
+    assert spend(budget, "192.0.2.1", 720.0) == 3
+
+
+def test_one_that_starts_anew_all_the_time_gets_little_in_an_hour() -> None:
+    budget, sent = ReplyBudget(), 0
+    for second in range(3600):
+        budget.again("192.0.2.1")
+        sent += budget.spend("192.0.2.1", second)
+    assert sent <= 3 * 11
 
 
 def test_an_answer_makes_good_for_all_the_times_in_vain() -> None:
-    budget = ReplyBudget(forgive=15.0, trust=60.0)
+    budget = ReplyBudget(pause=15.0, trust=60.0)
     spend(budget, "192.0.2.1", 0.0)
+    budget.again("192.0.2.1")
     spend(budget, "192.0.2.1", 15.0)
     budget.answered("192.0.2.1", 16.0)
     assert spend(budget, "192.0.2.1", 76.0) == 3
+    budget.again("192.0.2.1")
     assert spend(budget, "192.0.2.1", 91.0) == 3
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from bootserve.errors import NotFound, Unavailable
 from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
+from bootserve.servers.tftp_pipe import Pipe
 from bootserve.wire.tftp_packets import Ack, Data, Error, Packet, Request, parse
 
 HOST = "127.0.0.1"
@@ -53,23 +58,27 @@ async def serving(files: Files, events: asyncio.Queue[TftpEvent]) -> AsyncIterat
 class Client:
     """A lock-step client that asks again after a second, as firmware does."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._socket.connect((HOST, port))
+    def __init__(self, port: int, number: int = 0) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind((f"127.0.3.{number + 1}", 0))
+        self.socket.connect((HOST, port))
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self.socket.close()
+
+    def send(self, packet: Packet) -> None:
+        self.socket.send(packet.to_bytes())
 
     async def ask(self, packet: Packet) -> Packet:
         loop = asyncio.get_running_loop()
         for _ in range(30):
-            await loop.sock_sendall(self._socket, packet.to_bytes())
+            await loop.sock_sendall(self.socket, packet.to_bytes())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
-                    return parse(await loop.sock_recv(self._socket, 2048))
+                    return parse(await loop.sock_recv(self.socket, 2048))
         raise AssertionError(f"no answer to {packet}")
 
     async def fetch(self, name: str) -> bytes:
@@ -77,7 +86,7 @@ class Client:
         while isinstance(reply, Data):
             received += reply.payload
             if len(reply.payload) < 512:
-                self._socket.send(Ack(reply.block).to_bytes())
+                self.send(Ack(reply.block))
                 return received
             reply = await self.ask(Ack(reply.block))
         raise AssertionError(reply)
@@ -212,6 +221,53 @@ async def test_a_storm_of_requests_for_one_file_asks_the_server_once_a_second() 
         seconds = time.monotonic() - began
     assert fetched == [files.content["nbp"]] * 100
     assert len(files.asked) <= 1 + seconds
+
+
+async def test_answers_that_find_no_room_in_the_pipe_are_sent_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each client asks once, for a file of its own, of a worker that does not read meanwhile."""
+    ours: list[socket.socket] = []
+    pair = Pipe.pair
+
+    def narrow() -> tuple[socket.socket, socket.socket]:
+        ends = pair()
+        ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        ours.append(ends[0])
+        return ends
+
+    monkeypatch.setattr(Pipe, "pair", narrow)
+    files, loop = Files(), asyncio.get_running_loop()
+    names = [f"no{number:03}" for number in range(100)]
+    async with serving(files, asyncio.Queue()) as server:
+        assert server.pid is not None
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(Client(server.port, number)) for number in range(100)]
+            for client, name in zip(clients, names, strict=True):
+                client.send(Request(name))
+            questions = sum(len(json.dumps({"find": name})) for name in names)
+            wait_for(lambda: unread(ours[0]) == questions)  # the loop stands still for so long
+            os.kill(server.pid, signal.SIGSTOP)
+            async with asyncio.timeout(60):
+                while unread(ours[0]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert len(files.asked) < len(names)
+            os.kill(server.pid, signal.SIGCONT)
+            async with asyncio.timeout(60):
+                answers = [parse(await loop.sock_recv(one.socket, 600)) for one in clients]
+    assert answers == [Error(1, "no such file")] * 100
+
+
+def unread(sock: socket.socket) -> int:
+    """Return how many bytes have come and were not read."""
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0])
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 async def test_more_files_than_are_kept_are_all_served() -> None:

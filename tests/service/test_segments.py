@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,10 +20,12 @@ from vm_harness.server import BootServer
 from vm_harness.topology import HOME, Segment
 
 from bootserve.wire.dhcp import DhcpPacket, build, parse
+from bootserve.wire.tftp_packets import Request
 from tests.service.test_bad_starts import fails
 from tests.support.api import Admin
 from tests.support.curl import curl
-from tests.support.dhcp import DISCOVER, MAC, Wire, until, wire
+from tests.support.dhcp import DISCOVER, MAC, REQUEST, Wire, until, wire
+from tests.support.netns import inside
 
 PATH = f"/boot/{MAC.replace(':', '-')}.ipxe"
 
@@ -200,3 +204,35 @@ def test_two_interfaces_with_one_address_cannot_be_told_apart(
     finally:
         server.ip("address", "del", "10.44.0.2/32", "dev", "eth3")
     assert "interfaces eth1 and eth3 would both advertise 10.44.0.2" in said
+
+
+@pytest.mark.matrix
+async def test_a_node_whose_first_replies_were_lost_is_answered_once_it_starts_anew(
+    sides: list[Side], server: BootServer
+) -> None:
+    side = sides[1]  # where nothing else asks by TFTP as long
+    asked = Request("undionly.kpxe").to_bytes()
+    address = side.segment.address(51)
+    side.client.ip("address", "add", f"{address}/24", "dev", side.segment.interface)
+    with inside(side.client.name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tftp:
+        tftp.bind((address, 0))
+        tftp.settimeout(1.0)
+
+        def ask() -> int:
+            """Ask, never answer, and return how many datagrams came in a second."""
+            tftp.sendto(asked, (side.segment.address(2), 69))
+            came = 0
+            with contextlib.suppress(TimeoutError):
+                while tftp.recv(600):
+                    came += 1
+            return came
+
+        assert sum(ask() for _ in range(8)) == 3
+        with wire(side.client.name, side.segment.interface) as here:
+            here.send(build(DISCOVER))
+            await _ours(here, side)
+            own = {50: _packed(address), 54: _packed(side.segment.address(1))}
+            here.send(build(replace(REQUEST, options={**REQUEST.options, **own})))
+        began = time.monotonic()
+        while ask() == 0:
+            assert time.monotonic() < began + 60
