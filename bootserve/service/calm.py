@@ -81,8 +81,10 @@ class Calm:
     def _tell(self, key: _Key) -> None:
         window = self._windows.pop(key, None)
         if window is not None and window.left_out:
-            level, event, _ = key
-            getattr(self._log, level)(event, detail=f"and {window.left_out} more like these")
+            level, event, kind = key
+            of_kind = {"kind": kind} if kind else {}
+            detail = f"and {window.left_out} more like these"
+            getattr(self._log, level)(event, detail=detail, **of_kind)
 
     def flush(self) -> None:
         """Say what was left out until now."""

@@ -155,7 +155,7 @@ def wire(
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     found = DiscoveryFilter(settings.discovered_max)
     calm = Calm(log)
-    recorder = Recorder(kept.journal, timeline, found, log, filler.wake, log_scripts, calm)
+    recorder = Recorder(kept.journal, timeline, found, log, calm, filler.wake, log_scripts)
     book = ShapeBook(load_quirks(settings, nbps))
     shapes = _shapes(settings, book, current, kept, log, filler)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)

@@ -32,6 +32,7 @@ from bootserve.servers.boot.once import OnceDesk
 from bootserve.servers.boot.recorder import Recorder
 from bootserve.servers.boot.scripts import ScriptDesk, routes
 from bootserve.servers.current import Current
+from bootserve.service.calm import Calm
 from bootserve.service.files import load_scripts
 from bootserve.store.journal import Journal
 from bootserve.store.once_files import OnceFiles
@@ -62,7 +63,9 @@ class World:
         found = snapshot(state(*nodes, pins="site web@1"), generation("web@1"))
         log = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
         self.journal = Journal(folder, max_bytes=1 << 24, clock=lambda: 1.0)
-        recorder = Recorder(self.journal, Timeline(), DiscoveryFilter(10), log, lambda: None)
+        recorder = Recorder(
+            self.journal, Timeline(), DiscoveryFilter(10), log, Calm(log), lambda: None
+        )
         self.current = Current(found, load_scripts(None))
         once = OnceDesk(OnceFiles(folder / "once"), self.journal, log, lambda: None)
         unaided = KnownGood(KnownGoodLimits(), lambda node: None)

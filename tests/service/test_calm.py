@@ -50,6 +50,18 @@ def test_kinds_and_levels_do_not_hide_each_other() -> None:
     assert scene.take() == [0, 1, 2, 0, "w", "e"]
 
 
+def test_kinds_of_one_event_do_not_hide_each_other() -> None:
+    scene = Scene()
+    for number in range(5):
+        scene.calm.info("tftp", kind="failed", number=number)
+    scene.calm.info("tftp", number="whole")
+    assert scene.take() == [0, 1, 2, "whole"]
+    scene.calm.flush()
+    (line,) = scene.captured.entries
+    assert (line["kind"], line["detail"]) == ("failed", "and 2 more like these")
+    assert scene.calm.counts == {"tftp": 6}
+
+
 def test_nothing_is_said_of_nothing() -> None:
     scene = Scene()
     scene.flood("refused", 3)

@@ -49,7 +49,7 @@ async def test_nodes_that_fall_silent_together_leave_others_their_turn(tmp_path:
     journal = Journal(tmp_path / "journal", max_bytes=1 << 24, clock=time.time)
     capture = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[capture])
-    recorder = Recorder(journal, Timeline(), DiscoveryFilter(10), log, lambda: None, calm=Calm(log))
+    recorder = Recorder(journal, Timeline(), DiscoveryFilter(10), log, Calm(log), lambda: None)
     turns, slices = [0], []
 
     def spoken(changes: Sequence[DriftChange]) -> None:

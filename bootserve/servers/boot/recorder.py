@@ -61,7 +61,8 @@ class Recorder:
     is a structlog logger; ``appended`` is called after each append, so that the journal is carried
     to SQL soon. ``log_scripts`` logs boots whose scripts were served, where ``log`` is too slow for
     that; ``calm`` logs in place of ``log`` what may come in a flood: machines that are no node,
-    NBPs that anybody fetches, and nodes that fall silent together.
+    NBPs that anybody fetches, answers to whoever asks in a node's name, and nodes that fall silent
+    together.
     """
 
     def __init__(
@@ -70,9 +71,9 @@ class Recorder:
         timeline: Timeline,
         discovery: DiscoveryFilter,
         log: Any,
+        calm: Any,
         appended: Callable[[], None],
         log_scripts: LogScripts | None = None,
-        calm: Any = None,
     ) -> None:
         self._journal = journal
         self._timeline = timeline
@@ -80,7 +81,7 @@ class Recorder:
         self._log = log
         self._appended = appended
         self._log_scripts = log_scripts or self._log_each
-        self._calm = calm or log
+        self._calm = calm
         self.counts: Counter[Phase] = Counter()
         self.seen: SeenPhase = _unseen
         self._minted: list[_Minted] = []
@@ -154,14 +155,14 @@ class Recorder:
         return self._timeline.offered(mac, xid, at, what)
 
     def log_answer(self, detail: str, node: str, mac: Mac) -> None:
-        """Log an answer to a node."""
-        self._log.info(Phase.DHCP.value, detail=detail, node=node, mac=mac)
+        """Log an answer to a node, or to whoever asks in its name."""
+        self._calm.info(Phase.DHCP.value, kind=node, detail=detail, node=node, mac=mac)
 
     def counted(self, answers: int, repeated: int, unlogged: int) -> None:
         """Count answers to nodes, and say how many were repeats or not logged each."""
         self.counts[Phase.DHCP] += answers
         if repeated or unlogged:
-            self._log.info("dhcp", repeated=repeated, unlogged=unlogged)
+            self._calm.info("dhcp", kind="counts", repeated=repeated, unlogged=unlogged)
 
     def loaded(self, phase: Phase, address: str, detail: str) -> None:
         """Record that ``address`` has fetched an NBP, which any stranger may do."""
