@@ -109,10 +109,7 @@ class Reporter(Collector):
                 "Whether the audit log has a problem",
                 int(bool(parts.audit.problems())),
             ),
-            "quarantined_artifacts": (
-                "Bad artifacts",
-                len(artifacts.quarantined()),
-            ),
+            "quarantined_artifacts": ("Bad artifacts", len(artifacts.quarantined())),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"bootserve_{name}", text, value=value)

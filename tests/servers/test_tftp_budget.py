@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bootserve.servers.tftp_budget import ReplyBudget
+from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Request
+from tests.servers.test_tftp_engine import Bench, run_until
 
 
 def spend(budget: ReplyBudget, address: str, now: float, times: int = 10) -> int:
@@ -77,3 +81,36 @@ def test_memory_is_bounded_under_a_flood_of_addresses() -> None:
         budget.spend(f"10.0.{i >> 8}.{i & 255}", 0.0)
         budget.answered(f"10.1.{i >> 8}.{i & 255}", 0.0)
     assert len(budget) == 200
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_firmware_whose_first_replies_were_lost_boots_once_its_machine_starts_anew(
+    again: bool,
+) -> None:
+    """It asks from a port of its own in each try; only the DHCP server sees that it starts."""
+    bench = Bench()
+    asked = Request("ipxe.efi", options=(("blksize", "1468"), ("windowsize", "4")))
+    lost = 0
+    for start in (0.0, 60.0):
+        for second in (0.0, 4.0, 12.0, 28.0):
+            lost += len(bench.send(asked, ("192.0.2.7", 2000 + int(start)), start + second))
+            lost += len(run_until(bench, start + second))
+    lost += len(run_until(bench, 120.0))
+    assert lost == 3
+    if again:
+        bench.engine.again("192.0.2.7")
+    greeted = bench.send(asked, ("192.0.2.7", 2120), 120.0)
+    assert (greeted != []) is again
+    assert (bench.send(Ack(0), ("192.0.2.7", 2120), 120.1) != []) is True
+
+
+def test_a_size_probe_is_an_answer() -> None:
+    """What OVMF asks for next may be lost four times, and comes all the same."""
+    bench = Bench()
+    probe = Request("ipxe.efi", options=(("tsize", "0"), ("blksize", "1468")))
+    assert bench.send(probe) != []
+    assert bench.send(Error(8, "User aborted the transfer"), now=0.1) == []
+    second = Request("ipxe.efi", options=(("blksize", "1468"),))
+    for now in (1.0, 5.0, 13.0, 29.0, 61.0):
+        assert bench.send(second, ("192.0.2.7", 2071), now) == [OptionAck((("blksize", "1468"),))]
+    assert len(bench.send(Ack(0), ("192.0.2.7", 2071), now=61.1)) == 1

@@ -262,39 +262,6 @@ def test_at_most_three_datagrams_go_to_an_address_that_has_not_answered(asked: R
     assert bench.still_serves(now=3610.0)
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_a_firmware_whose_first_replies_were_lost_boots_once_its_machine_starts_anew(
-    again: bool,
-) -> None:
-    """It asks from a port of its own in each try; only the DHCP server sees that it starts."""
-    bench = Bench()
-    asked = Request("ipxe.efi", options=(("blksize", "1468"), ("windowsize", "4")))
-    lost = 0
-    for start in (0.0, 60.0):
-        for second in (0.0, 4.0, 12.0, 28.0):
-            lost += len(bench.send(asked, ("192.0.2.7", 2000 + int(start)), start + second))
-            lost += len(run_until(bench, start + second))
-    lost += len(run_until(bench, 120.0))
-    assert lost == 3
-    if again:
-        bench.engine.again("192.0.2.7")
-    greeted = bench.send(asked, ("192.0.2.7", 2120), 120.0)
-    assert (greeted != []) is again
-    assert (bench.send(Ack(0), ("192.0.2.7", 2120), 120.1) != []) is True
-
-
-def test_a_size_probe_is_an_answer() -> None:
-    """What OVMF asks for next may be lost four times, and comes all the same."""
-    bench = Bench()
-    probe = Request("ipxe.efi", options=(("tsize", "0"), ("blksize", "1468")))
-    assert bench.send(probe) != []
-    assert bench.send(Error(8, "User aborted the transfer"), now=0.1) == []
-    second = Request("ipxe.efi", options=(("blksize", "1468"),))
-    for now in (1.0, 5.0, 13.0, 29.0, 61.0):
-        assert bench.send(second, ("192.0.2.7", 2071), now) == [OptionAck((("blksize", "1468"),))]
-    assert len(bench.send(Ack(0), ("192.0.2.7", 2071), now=61.1)) == 1
-
-
 def test_an_address_with_many_clients_is_served_once_one_of_them_has_answered() -> None:
     bench = Bench()
     clients = [("192.0.2.7", port) for port in range(2000, 2050)]
@@ -391,50 +358,6 @@ def test_a_late_answer_still_completes_the_transfer() -> None:
     assert [packet.block for packet in window if isinstance(packet, Data)] == list(range(1, 15))
     assert bench.send(Ack(14), now=7.5) == []
     assert bench.kinds() == [STARTED, COMPLETED]
-
-
-def test_requests_wait_while_their_file_is_looked_for() -> None:
-    known: dict[str, bytes] = {}
-    events: list[TftpEvent] = []
-    engine = TftpEngine(lookup=known.get, on_event=events.append, limits=Limits(), max_transfers=3)
-    asked = Request("late").to_bytes()
-    clients = [(f"192.0.2.{i}", 1024) for i in range(4)]
-    for client in (*clients, clients[0]):
-        assert engine.receive(asked, client, 0.0) == ()
-    assert (len(engine), events, engine.resume("other", 1.0)) == (0, [], [])
-    known["late"] = b"here"
-    answers = engine.resume("late", 1.0)
-    # There was no room for the second, which is to ask again.
-    assert [(parse(bytes(data)), client) for data, client in answers] == [
-        (Data(1, b"here"), client) for client in (clients[2], clients[3], clients[0])
-    ]
-    assert engine.resume("late", 2.0) == []
-
-
-def test_requests_whose_answer_never_comes_keep_nobody_from_waiting() -> None:
-    known: dict[str, bytes] = {}
-    engine = TftpEngine(lookup=known.get, on_event=lambda _event: None, limits=Limits())
-    for i in range(5000):
-        client = (f"10.0.{i >> 8}.{i & 255}", 1024)
-        assert engine.receive(Request(f"lost{i}").to_bytes(), client, 0.0) == ()
-    for port in range(3000):
-        engine.receive(Request("late").to_bytes(), ("192.0.2.6", 1024 + port), 0.1)
-    assert engine.receive(Request("late").to_bytes(), CLIENT, 0.2) == ()
-    known["late"] = b"here"
-    answered = [client for _, client in engine.resume("late", 0.3)]
-    assert (answered[-1], len(engine)) == (CLIENT, 1024 + 1)  # so many of one address, and one
-    known["lost4999"] = known["lost0"] = b"here"
-    assert engine.resume("lost0", 0.4) == []
-    assert len(engine.resume("lost4999", 0.4)) == 1
-
-
-def test_a_request_that_waited_for_too_long_is_not_answered() -> None:
-    known: dict[str, bytes] = {}
-    engine = TftpEngine(lookup=known.get, on_event=lambda _event: None, limits=Limits())
-    engine.receive(Request("late").to_bytes(), CLIENT, 0.0)
-    engine.receive(Request("late").to_bytes(), ("192.0.2.8", 1024), 5.0)
-    known["late"] = b"here"
-    assert [client for _, client in engine.resume("late", 10.0)] == [("192.0.2.8", 1024)]
 
 
 def test_one_address_may_not_take_all_places() -> None:
