@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     user: str = Field(
         default="",
         description="whom to become once the ports are bound, when started as root "
-        "(default: the owner of the state directory)",
+        "(default: the owner of the state directory; of a new one, bootserve)",
     )
     unknown: UnknownPolicy = Field(
         default=UnknownPolicy.IGNORE,

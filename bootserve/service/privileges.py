@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import pwd
 import sys
@@ -15,9 +16,12 @@ from bootserve.servers.rights import CAP_DAC_READ_SEARCH, drop_bounding_set, dro
 from bootserve.store.files import os_errors
 from bootserve.store.lock import StateLock
 
-__all__ = ["LOCK_FILE", "Identity", "find_identity", "prepare_state_dir", "unreadable"]
+__all__ = ["LOCK_FILE", "Identity", "find_identity", "own_user", "prepare_state_dir", "unreadable"]
 
 LOCK_FILE = "lock"
+_OWN_USER = "bootserve"
+_SPARE_IDS = range(61184, 65520)
+"""Where systemd takes the numbers from that its services get for themselves (DynamicUser)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +88,49 @@ class Identity:
 def unreadable(identity: Identity) -> Path | None:
     """Return the folder that keeps ``identity`` from this program and its Python, if one does."""
     for path in (Path(__file__).resolve().parent, Path(sys.executable).parent):
-        for folder in (*reversed(path.parents), path):
+        if closed := _closed(path, identity):
+            return closed
+    return None
+
+
+def _closed(path: Path, identity: Identity) -> Path | None:
+    """Return the first folder, of ``path`` and those it is in, that ``identity`` may not enter.
+
+    Those that are not there yet are left out.
+    """
+    for folder in (*reversed(path.parents), path):
+        try:
             status = folder.stat()
-            shift = 0
-            if status.st_uid == identity.uid:
-                shift = 6
-            elif status.st_gid in (identity.gid, *identity.groups):
-                shift = 3
-            if not status.st_mode >> shift & 1:
-                return folder
+        except FileNotFoundError:
+            return None
+        shift = 0
+        if status.st_uid == identity.uid:
+            shift = 6
+        elif status.st_gid in (identity.gid, *identity.groups):
+            shift = 3
+        if not status.st_mode >> shift & 1:
+            return folder
     return None
 
 
 def find_identity(user: str, state_dir: Path) -> Identity:
     """Return who to be: ``user``; without one, when root, the owner of ``state_dir``.
 
-    A state directory that is not there yet is its maker's. Who is not root stays who it is.
-    Raises InvalidInput for a user that does not exist, Refused for one that we may not become.
+    A state directory that is not there yet will be that of user bootserve, or where there is none,
+    of a number that is nobody else's; root's where such a user may not enter the program's folder
+    or the state's. Who is not root stays who it is. Raises InvalidInput for a user that does not
+    exist, Refused for one that we may not become.
     """
     uid = os.geteuid()
     if not user:
-        with contextlib.suppress(OSError):
-            uid = uid or state_dir.stat().st_uid
-        return _known(uid) if os.geteuid() == 0 else _self()
+        if uid != 0:
+            return _self()
+        try:
+            return _known(state_dir.stat().st_uid)
+        except OSError:
+            own = own_user()
+            shut_out = unreadable(own) or _closed(state_dir.absolute().parent, own)
+            return _known(0) if shut_out else own
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -118,6 +142,21 @@ def find_identity(user: str, state_dir: Path) -> Identity:
             f"only root can become user {user}", hint=f"Start it as root, or as {user} itself."
         )
     return _known(entry.pw_uid) if uid == 0 else _self()
+
+
+def own_user() -> Identity:
+    """Return the user that is bootserve's alone."""
+    with contextlib.suppress(KeyError):
+        return _known(pwd.getpwnam(_OWN_USER).pw_uid)
+    return _known(next(uid for uid in _SPARE_IDS if not _is_taken(uid)))
+
+
+def _is_taken(number: int) -> bool:
+    for find in (pwd.getpwuid, grp.getgrgid):
+        with contextlib.suppress(KeyError):
+            find(number)
+            return True
+    return False
 
 
 def _known(uid: int) -> Identity:

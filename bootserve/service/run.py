@@ -56,6 +56,10 @@ GC_THRESHOLDS = (10_000, 20, 50)
 """Little here is in cycles: searched for seldom, they hold up replies seldom."""
 SWITCH_SECONDS = 0.0005
 """How long a thread that computes may keep the event loop waiting; Python's own choice is 5 ms."""
+STAYS_ROOT = (
+    "the state directory is root's, so the server stays root in name, though without any right; to"
+    " change that, `adduser --system --group bootserve`, and start it with --user bootserve once"
+)
 
 
 def serve(settings: Settings) -> int:
@@ -75,6 +79,8 @@ def serve(settings: Settings) -> int:
         check_admin_address(settings)
         networks = find_networks(settings)
         identity = find_identity(settings.user, settings.state_dir)
+        if identity.uid == 0 and not settings.user:
+            log.warning("root", detail=STAYS_ROOT)
         prepare_state_dir(settings.state_dir, identity)
         with contextlib.ExitStack() as stack:
             with identity.assumed():

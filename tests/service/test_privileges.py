@@ -21,7 +21,7 @@ from vm_harness.server import BootServer
 
 from bootserve.errors import Conflict, Refused
 from bootserve.servers.rights import read_rights
-from bootserve.service.privileges import Identity, find_identity, prepare_state_dir
+from bootserve.service.privileges import Identity, find_identity, own_user, prepare_state_dir
 from bootserve.store.lock import StateLock
 from bootserve.wire.dhcp import build, parse
 from tests.service.test_bad_starts import fails
@@ -125,8 +125,10 @@ def wait_log(server: BootServer, words: str) -> None:
 async def test_root_keeps_its_name_alone_until_it_is_told_whom_to_become(
     client: Namespace, make: Maker, folder: Path
 ) -> None:
+    (folder / "state").mkdir()
     server = make().start()
     assert_unprivileged(server, 0)
+    assert "the server stays root in name" in server.log_text()
     admin = bring_in(server)
     await assert_boots(client, folder)
     first = admin.call("GET", "/boots?node=n1")["boots"][0]["id"]
@@ -143,6 +145,45 @@ async def test_root_keeps_its_name_alone_until_it_is_told_whom_to_become(
     assert_unprivileged(server, NOBODY.pw_uid)
     assert first in {boot["id"] for boot in admin.call("GET", "/boots?node=n1")["boots"]}
     assert "n1" in server.cli("node", "list")
+
+
+async def test_a_new_state_directory_is_not_roots(
+    client: Namespace, make: Maker, folder: Path
+) -> None:
+    server = make("--state-dir", str(folder / "new")).start()
+    server.state_dir = folder / "new"
+    uid = own_user().uid
+    assert owners(server.state_dir) == {uid}
+    assert_unprivileged(server, uid)
+    assert "stays root" not in server.log_text()
+    bring_in(server)
+    await assert_boots(client, folder)
+    server.terminate()
+    server.start()
+    assert_unprivileged(server, uid)
+    assert "n1" in server.cli("node", "list")
+
+
+FIND = """
+import sys
+from pathlib import Path
+from bootserve.service.privileges import find_identity
+print(*(find_identity("", Path(path)).uid for path in sys.argv[1:]))
+"""
+
+
+def test_where_others_may_not_enter_new_state_is_roots(folder: Path) -> None:
+    (folder / "private").mkdir(mode=0o700)
+    paths = [folder / "private" / "state", folder / "made" / "state", folder / "state"]
+    argv = [*in_public(), sys.executable, "-c", FIND, *map(str, paths)]
+    found = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["0", *[str(own_user().uid)] * 2]
+
+
+def test_a_user_of_its_own_has_a_number_that_nobody_has() -> None:
+    own = own_user()
+    assert own.uid not in (0, NOBODY.pw_uid)
+    assert {one.pw_name for one in pwd.getpwall() if one.pw_uid == own.uid} <= {"bootserve"}
 
 
 async def test_a_user_with_the_two_rights_to_bind_gives_them_up(
