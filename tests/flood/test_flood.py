@@ -198,3 +198,4 @@ def test_a_machine_boots_in_a_flood_under(
     lines = lines_of(server.log_text()[written:])
     print(lines)
     assert lines.total() < LINES * minutes, lines
+    assert lines["internal"] == 0, "what no stranger may cause"
