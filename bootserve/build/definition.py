@@ -38,16 +38,16 @@ PackageName = Annotated[str, Field(pattern=rf"^{_PACKAGE.pattern}$")]
 class Definition(BaseModel):
     """What ``image.toml`` says.
 
-    ``name`` is the image's name. ``packages`` are installed without their Recommends.
-    ``kernel`` is ``generic`` (drivers and firmware of real servers' NICs, microcode) or ``cloud``
-    (virtual machines only). ``mirror`` and ``security_mirror`` are URLs of Debian archives; without
-    them the building machine's own are used, and none is ever written into the image.
-    ``sources_list`` is the text of the image's ``/etc/apt/sources.list``; without it the image has
-    none. ``scripts`` run in the root, in order, without network. ``modes`` gives files of
-    ``files/`` a mode (octal, by path) other than 0644, or 0755 when executable. ``docs`` keeps
-    manual pages, translations and documentation. ``compression_level`` is zstd's for squashfs and
-    lz4hc's for erofs. ``cmdline``, ``writable``, ``overlay_size``, ``min_memory_mib`` and
-    ``root_format`` become the manifest's fields of the same names.
+    ``name`` is the image's name. ``packages`` are installed without their Recommends. ``kernel`` is
+    ``generic`` (drivers of real servers' NICs; their firmware and the processors' microcode are
+    packages to name) or ``cloud`` (virtual machines only). ``mirror`` and ``security_mirror`` are
+    URLs of Debian archives; without them the building machine's own are used, and none is ever
+    written into the image. ``sources_list`` is the text of the image's ``/etc/apt/sources.list``;
+    without it the image has none. ``scripts`` run in the root, in order, without network. ``modes``
+    gives files of ``files/`` a mode (octal, by path) other than 0644, or 0755 when executable.
+    ``docs`` keeps manual pages, translations and documentation. ``compression_level`` is zstd's for
+    squashfs and lz4hc's for erofs. ``cmdline``, ``writable``, ``overlay_size``, ``min_memory_mib``
+    and ``root_format`` become the manifest's fields of the same names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bootserve.build.definition import Definition
-from bootserve.build.packages import Package, newest_date, package_names
+from bootserve.build.definition import Definition, load_definition
+from bootserve.build.mirror import host_targets, sources_for
+from bootserve.build.packages import Package, PackageCache, newest_date, package_names
 from bootserve.build.rootfs import tree_key
 from bootserve.build.run import BuildFailed
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def definition(**fields: object) -> Definition:
@@ -39,6 +42,15 @@ def test_a_package_is_asked_for_once() -> None:
 def test_file_names_are_apts() -> None:
     package = Package("libgmp10", "2:6.2.1+dfsg1-1.1", "amd64")
     assert package.file_name == "libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb"
+
+
+def test_debian_base_has_the_firmware_of_servers_nics_and_microcode(tmp_path: Path) -> None:
+    base = load_definition(ROOT / "images/debian-base").definition
+    cache = PackageCache(tmp_path, base.arch, sources_for(base, host_targets()))
+    names = {package.name for package in cache.resolve(base)}
+    assert {"linux-image-amd64", "intel-microcode", "amd64-microcode"} <= names
+    assert {"firmware-bnx2x", "firmware-qlogic", "firmware-misc-nonfree"} <= names
+    assert not list(cache.debs.glob("*.deb"))
 
 
 def deb(folder: Path, name: str, date: int) -> Path:
