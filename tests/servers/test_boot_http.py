@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 import time
@@ -277,7 +278,7 @@ def test_reports_of_no_boot_and_too_large_ones(client: Namespace, tmp_path: obje
     assert post(client, boot, "phase=failed", text="x" * 65_536) == 202
 
 
-def test_phases_join_into_the_boot(client: Namespace, admin: Admin) -> None:
+def test_phases_join_into_the_boot(client: Namespace, admin: Admin, server: BootServer) -> None:
     admin.call("PUT", "/pins", scope="node/here", generation="web@1")
     script = script_of(client)
     boot = boot_id(script)
@@ -293,6 +294,12 @@ def test_phases_join_into_the_boot(client: Namespace, admin: Admin) -> None:
     seen = next(one for one in boots(admin) if one["id"] == boot)
     assert isinstance(seen["phases"], list)
     assert "root" in {one["phase"] for one in seen["phases"]}
+    # the node says so too, twice when an answer is lost: the log has one line a phase all the same
+    for phase in ("root", "verified", "verified"):
+        assert post(client, boot, f"phase={phase}") == 202
+    lines = [json.loads(line) for line in server.log_text().splitlines()]
+    events = [line["event"] for line in lines if line.get("boot") == boot]
+    assert [events.count(phase) for phase in ("root", "verified")] == [1, 1]
 
 
 def test_a_killed_server_forgets_nothing_that_it_answered(

@@ -197,16 +197,26 @@ class Recorder:
         self._journal.append(TokenRecord(active.boot.id, token_hash, time.time()))
 
     def reported(self, active: ActiveBoot, report: ReportRecord) -> None:
-        """Record what a node said of itself; a root that is not its boot's is a warning."""
+        """Record what a node said of itself; a root that is not its boot's is a warning.
+
+        A phase that is known of the boot already is neither counted nor logged again: the server
+        saw the root fetched before the node says so, and a report whose answer was lost is sent
+        twice.
+        """
+        phase = Phase(report.phase)
+        wrong = report.root not in ("", active.root)
+        alarming = wrong or phase is Phase.FAILED
+        news = alarming or phase not in active.phases
         active.reports += 1
-        active.phases |= {Phase(report.phase)}
-        self.counts[Phase(report.phase)] += 1
+        active.phases |= {phase}
         self._journal.append(report)
         self._appended()
-        wrong = report.root not in ("", active.root)
-        say = self._log.warning if wrong or report.phase == Phase.FAILED else self._log.info
         detail = first_line(report.detail)
-        self.seen(active.boot.node, active.boot.id, Phase(report.phase), detail)
+        self.seen(active.boot.node, active.boot.id, phase, detail)
+        if not news:
+            return
+        self.counts[phase] += 1
+        say = self._log.warning if alarming else self._log.info
         say(
             report.phase,
             node=active.boot.node,
