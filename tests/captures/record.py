@@ -2,9 +2,10 @@
 
 Needs root. Each scenario boots one VM (TCG) on a bridge in a namespace of its own, with dnsmasq as
 the DHCP server that knows nothing of us, and this package's DhcpServer beside it, until the VM has
-fetched its script (or for a fixed time). The DHCP packets go to ``SCENARIO.pcap`` beside this file;
-``pytest tests/captures --rewrite-golden`` then writes their text. ``arm64-pxe10`` needs Debian's
-qemu-system-arm and qemu-efi-aarch64, or ``ARM_ROOT`` naming a directory that they are unpacked in.
+fetched its script (or for a fixed time). The DHCP packets, or the first ones of TFTP, go to
+``SCENARIO.pcap`` beside this file; ``pytest tests/captures --rewrite-golden`` then writes their
+text. ``arm64-pxe10`` needs Debian's qemu-system-arm and qemu-efi-aarch64, or ``ARM_ROOT`` naming a
+directory that they are unpacked in.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Scenario:
     """A VM and what surrounds it.
 
     ``seconds`` bounds it, ``addresses`` runs the DHCP server, ``bare`` takes server and file out
-    of every offer, which sends iPXE to port 4011 for them.
+    of every offer, which sends iPXE to port 4011 for them. tcpdump is told to keep ``kept``.
+    ``nbp``, if any, is in place of every NBP.
     """
 
     firmware: str
@@ -55,6 +57,8 @@ class Scenario:
     seconds: float = 90
     addresses: bool = True
     bare: bool = False
+    kept: tuple[str, ...] = ("udp and (port 67 or port 68 or port 4011)",)
+    nbp: bytes = b""
 
 
 SCENARIOS = {
@@ -66,6 +70,7 @@ SCENARIOS = {
     "bios-no-address": Scenario("bios", seconds=45, addresses=False),
     "uefi-no-address": Scenario("uefi", seconds=45, addresses=False),
     "arm64-pxe10": Scenario("arm64", seconds=60),
+    "tftp-uefi": Scenario("uefi", seconds=30, kept=("-c", "20", "udp port 69"), nbp=bytes(9000)),
 }
 
 
@@ -120,12 +125,12 @@ def running(namespace: str, *command: str, log: Path | None = None) -> Iterator[
             process.wait(10)
 
 
-def files_served(folder: Path) -> None:
+def files_served(folder: Path, nbp: bytes) -> None:
     """Lay out what the VM fetches: NBPs by TFTP and HTTP, and a script that waits."""
     for name in ("undionly.kpxe", "ipxe.efi"):
         for place in (folder, folder / "nbp"):
             place.mkdir(exist_ok=True)
-            shutil.copy(f"/usr/lib/ipxe/{name}", place)
+            (place / name).write_bytes(nbp or Path(f"/usr/lib/ipxe/{name}").read_bytes())
     (folder / "boot").mkdir()
     script = folder / "boot" / f"{MAC.replace(':', '-')}.ipxe"
     script.write_text("#!ipxe\nsleep 600\n")
@@ -166,7 +171,7 @@ def record(name: str, scenario: Scenario) -> None:
         folder = Path(text)
         folder.chmod(0o755)
         (folder / "www").mkdir()
-        files_served(folder / "www")
+        files_served(folder / "www", scenario.nbp)
         stack.enter_context(lab(prefix))
         switch, dhcp, boot = (f"{prefix}-{part}" for part in ("sw", "dhcp", "boot"))
         if scenario.addresses:
@@ -180,14 +185,14 @@ def record(name: str, scenario: Scenario) -> None:
         www = str(folder / "www")
         stack.enter_context(
             running(boot, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0",
-                    "--user=root", "--enable-tftp", f"--tftp-root={www}", "--log-facility=-",
-                    log=folder / "tftp.log")
+                    "--user=root", "--enable-tftp", "--tftp-single-port", f"--tftp-root={www}",
+                    "--log-facility=-", log=folder / "tftp.log")
         )  # fmt: skip
         stack.enter_context(running(boot, sys.executable, __file__, "serve", name, www))
         capture = HERE / f"{name}.pcap"
         stack.enter_context(
             running(switch, "tcpdump", "-Z", "root", "-i", "tap0", "-U", "-q", "-w", str(capture),
-                    "udp and (port 67 or port 68 or port 4011)")
+                    *scenario.kept)
         )  # fmt: skip
         time.sleep(1.5)
         started = time.monotonic()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,45 +13,14 @@ from bootserve.core.retransmits import NoUsableOffers, RetransmitTracker
 from bootserve.model.shape import Shape
 from bootserve.wire.dhcp import BOOTREQUEST, DhcpPacket, MessageType, build, parse
 from bootserve.wire.pxe import ClientArch, FirmwareKind, NotBootClient, PxeClient, classify
+from tests.captures.pcap import Datagram, read_pcap
 
-CAPTURES = sorted(Path(__file__).parent.glob("*.pcap"))
+HERE = Path(__file__).parent
+CAPTURES = sorted(set(HERE.glob("*.pcap")) - set(HERE.glob("tftp-*")))
 MAC = "52:54:00:0b:00:01"
 OURS = socket.inet_aton("10.77.0.1")
 NBPS = {ClientArch.EFI_X64: "ipxe.efi", ClientArch.EFI_ARM64: "snponly-arm64.efi"}
 THEIRS = socket.inet_aton("10.77.0.2")
-
-
-@dataclass(frozen=True)
-class Datagram:
-    """A UDP datagram of a capture; ``at`` is seconds from the first."""
-
-    at: float
-    source: str
-    destination: str
-    payload: bytes
-
-
-def read_pcap(path: Path) -> Iterator[Datagram]:
-    """Read tcpdump's little-endian microsecond format: Ethernet, IPv4 without fragments, UDP."""
-    data = path.read_bytes()
-    assert struct.unpack_from("<IHH", data) == (0xA1B2C3D4, 2, 4)
-    at, first = 24, None
-    while at < len(data):
-        seconds, micros, kept, length = struct.unpack_from("<IIII", data, at)
-        assert kept == length
-        frame = data[at + 16 : at + 16 + kept]
-        at += 16 + kept
-        assert frame[12:15] == b"\x08\x00\x45"
-        assert frame[23] == socket.IPPROTO_UDP
-        sport, dport, size = struct.unpack_from(">HHH", frame, 34)
-        now = seconds + micros / 1e6
-        first = now if first is None else first
-        yield Datagram(
-            now - first,
-            f"{socket.inet_ntoa(frame[26:30])}:{sport}",
-            f"{socket.inet_ntoa(frame[30:34])}:{dport}",
-            frame[42 : 34 + size],
-        )
 
 
 def text_of(datagram: Datagram) -> str:
@@ -76,7 +42,7 @@ def text_of(datagram: Datagram) -> str:
 
 
 def packets(name: str) -> list[DhcpPacket]:
-    path = Path(__file__).parent / f"{name}.pcap"
+    path = HERE / f"{name}.pcap"
     return [parse(datagram.payload) for datagram in read_pcap(path)]
 
 
@@ -171,7 +137,7 @@ def test_the_answers_are_still_those_that_this_firmware_booted_from(
     settings = OfferSettings("10.77.0.1", "http://10.77.0.1:8080", NBPS, shape=shape)
     asked: list[Datagram] = []
     compared = 0
-    for datagram in read_pcap(Path(__file__).parent / f"{name}.pcap"):
+    for datagram in read_pcap(HERE / f"{name}.pcap"):
         packet = parse(datagram.payload)
         if packet.op == BOOTREQUEST:
             asked.append(datagram)
@@ -229,7 +195,7 @@ def test_the_tracker_is_quiet_about_a_boot_that_goes_well(path: Path) -> None:
 
 def findings(name: str) -> list[NoUsableOffers]:
     tracker, found = RetransmitTracker(), []
-    for datagram in read_pcap(Path(__file__).parent / f"{name}.pcap"):
+    for datagram in read_pcap(HERE / f"{name}.pcap"):
         packet = parse(datagram.payload)
         if packet.message_type == MessageType.DISCOVER:
             found.append(tracker.offered(packet.mac, packet.xid, datagram.at))
