@@ -142,6 +142,15 @@ def node_server(demo_bundle: Bundle) -> Iterator[NodeServer]:
 
 
 @pytest.fixture
+def other_server(demo_bundle: Bundle) -> Iterator[NodeServer]:
+    """A started server of the demo image, for guests whose requests are counted apart."""
+    server = NodeServer(demo_bundle)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def hanging_server(hanging_bundle: Bundle) -> Iterator[NodeServer]:
     """A started server of the image with the unit that hangs."""
     server = NodeServer(hanging_bundle)
@@ -196,6 +205,11 @@ class Guest:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"no reboot in {timeout} s:\n{self.console[-6000:]}") from None
+
+    def reboots_without_a_shell(self, timeout: float) -> None:
+        """Wait until the machine resets, and check that nobody was offered a shell."""
+        self.wait_for_reboot(timeout)
+        assert not re.search(r"/ #|BusyBox v|can't access tty", self.console), self.console
 
     def close(self) -> None:
         """Take its power."""

@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from bootserve.build.bundle import Bundle
-    from tests.images.conftest import NodeServer, StartGuest
+    from tests.images.conftest import Guest, NodeServer, StartGuest
 
 pytestmark = pytest.mark.vm
 
@@ -55,6 +55,16 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     assert len(tokens) == 1
     assert re.fullmatch("[0-9a-f]{64}", tokens.pop())
 
+    # up is said of the root that it runs from, whatever root the command line says
+    told = f"the root is {root} on /dev/loop0, and the command line says {'0' * 64}"
+    change = f"sed 's/bootserve.root=[0-9a-f]*/bootserve.root={'0' * 64}/' /proc/cmdline"
+    guest.run(f"{change} > /tmp/cmdline; mount --bind /tmp/cmdline /proc/cmdline")
+    assert "status 1" in guest.run("/usr/lib/bootserve/report; echo status $?", 60)
+    guest.expect(f"bootserve: {told}", 1)
+    failed = node_server.wait_for("failed", 1)
+    assert (failed.query["root"], failed.detail) == (root, f"{told}\n")
+    guest.run("umount /proc/cmdline")
+
     # its first process hangs: the watchdog, set to less than its two minutes, resets the machine
     assert "Software Watchdog\n120" in guest.run("cd /sys/class/watchdog/*; cat identity timeout")
     assert "30\n" in guest.run("cat /proc/sys/kernel/panic")
@@ -80,10 +90,20 @@ def test_a_root_with_a_flipped_byte_is_refused_and_the_node_reboots(
     guest.expect("attempt 2 of 2 failed", 60)
     guest.wait_for_reboot(30)
     assert "verified" not in node_server.phases()
-    failed = node_server.wait_for("failed", 1)
-    assert failed.query["root"] != demo_bundle.manifest.artifacts["root"].sha256
-    assert "pinned digest" in failed.detail
-    assert "Linux version" in failed.detail or "bootserve: booting" in failed.detail
+    first, last = (one for one in node_server.reports if one.phase == "failed")
+    for number, failed in enumerate((first, last), 1):
+        assert failed.query["root"] != demo_bundle.manifest.artifacts["root"].sha256
+        reason, *log = failed.detail.splitlines()
+        assert "pinned digest" in reason
+        assert 60 <= len(log) <= 100
+        # the kernel may have had a word after it
+        assert f"bootserve: attempt {number} of 2 failed: {reason}" in "\n".join(log[-5:])
+    # the node's own clock: the pause that it says is the pause that it makes
+    again = re.search(r"\[ *([0-9.]+)\] bootserve: trying again in (\d) s", last.detail)
+    ended = re.search(r"\[ *([0-9.]+)\] bootserve: attempt 2 of 2 failed", last.detail)
+    assert again
+    assert ended
+    assert float(ended[1]) - float(again[1]) >= int(again[2]) >= 2
     # nothing of the refused file is used again: it is fetched whole once more
     assert node_server.ranges == [0, 0]
 
@@ -104,25 +124,33 @@ def test_no_server_and_no_dhcp_reboot_the_node(
     node_server: NodeServer, start_guest: StartGuest
 ) -> None:
     node_server.stop()
-    lonely = start_guest("bootserve.attempts=2")
+    lonely = start_guest("bootserve.attempts=3")
     mute = start_guest("bootserve.attempts=1", network="hubport,hubid=0")
-    lonely.expect("2 attempts came to nothing: the root could not be fetched", 90)
+    lonely.expect("3 attempts came to nothing: the root could not be fetched", 90)
     mute.expect("no DHCP server answered on eth0", 90)
     for guest in (lonely, mute):
-        guest.wait_for_reboot(30)
-        assert "/ #" not in guest.console
+        guest.reboots_without_a_shell(30)
+    first, second = map(int, re.findall(r"trying again in (\d+) s", lonely.console))
+    assert 2 <= first <= 5
+    assert 4 <= second <= 11
 
 
 def test_a_server_that_stands_still_is_given_up(
-    node_server: NodeServer, start_guest: StartGuest
+    node_server: NodeServer, other_server: NodeServer, start_guest: StartGuest
 ) -> None:
-    node_server.break_off_at = [5_000_000]
-    node_server.stall = True
+    for server in (node_server, other_server):
+        server.break_off_at = [5_000_000]
+        server.stall = True
     guest = start_guest()
+    hurried = start_guest("bootserve.up_timeout=20", server=other_server)
     guest.expect("nothing came for 15 seconds", 90)
     node_server.stall = False
     node_server.wait_for("mounted", 60)
     assert node_server.ranges == [0, 5_000_000]
+
+    hurried.expect("bootserve: no root after 20 s: rebooting", 90)
+    hurried.reboots_without_a_shell(30)
+    assert "mounted" not in other_server.phases()
 
 
 def test_a_server_that_does_not_answer_reports_does_not_delay_the_boot(
@@ -135,47 +163,48 @@ def test_a_server_that_does_not_answer_reports_does_not_delay_the_boot(
     assert float(mounted.split()[3]) < 30
 
 
-@pytest.mark.parametrize(
-    ("memory", "args", "said"),
-    [
-        (512, ["bootserve.min_memory=4096"], "too little memory: .* the image needs 4096 MiB"),
-        (160, ["bootserve.min_memory=0"], "too little memory: .* the root alone takes"),
-    ],
-)
-def test_too_little_memory_is_said_before_anything_is_fetched(
-    memory: int, args: list[str], said: str, node_server: NodeServer, start_guest: StartGuest
+def test_a_node_without_the_nic_it_booted_from_says_so_and_reboots(
+    start_guest: StartGuest,
 ) -> None:
-    guest = start_guest(*args, memory=memory)
-    guest.expect(said, 60)
-    assert "too little memory" in node_server.wait_for("failed", 30).detail
-    assert node_server.ranges == []
+    guest = start_guest("BOOTIF=01-52-54-00-00-00-99", "bootserve.attempts=1")
+    guest.expect("no network card has the address 52:54:00:00:00:99", 60)
+    guest.reboots_without_a_shell(60)
 
 
-@pytest.mark.parametrize(
-    ("args", "leave_out", "said"),
-    [
-        (["BOOTIF=01-52-54-00-00-00-99"], "nothing", "no network card has the address"),
-        ([], "bootserve.root=", "the kernel command line lacks bootserve.root"),
-    ],
-)
-def test_what_cannot_work_is_said_on_the_console(
-    args: list[str], leave_out: str, said: str, start_guest: StartGuest
-) -> None:
-    guest = start_guest(*args, leave_out=leave_out)
-    guest.expect(said, 60)
+def _without_hope(start_guest: StartGuest, server: NodeServer) -> list[Guest]:
+    """Start the nodes that no further attempt can help, which say why at once."""
+    hopeless = {
+        "too little memory: .* the image needs 4096 MiB": start_guest(
+            "bootserve.min_memory=4096", memory=512, server=server
+        ),
+        "too little memory: .* the root alone takes": start_guest(
+            "bootserve.min_memory=0", memory=160, server=server
+        ),
+        "the kernel command line lacks bootserve.root": start_guest(
+            leave_out="bootserve.root=", server=server
+        ),
+    }
+    for said, guest in hopeless.items():
+        guest.expect(said, 90)
+    return list(hopeless.values())
 
 
-def test_a_hung_unit_emergency_mode_and_rescue_mode_reboot_the_node(
-    hanging_server: NodeServer, node_server: NodeServer, start_guest: StartGuest
+@pytest.mark.timeout(600)
+def test_a_hung_unit_emergency_and_rescue_mode_and_what_cannot_work_reboot_the_node(
+    hanging_server: NodeServer,
+    node_server: NodeServer,
+    other_server: NodeServer,
+    start_guest: StartGuest,
 ) -> None:
     # all wait for their time, so they wait together
     hanging = start_guest("bootserve.up_timeout=40", server=hanging_server)
     emergency = start_guest("systemd.unit=emergency.target")
     running = start_guest()
+    hanging_server.wait_for("mounted", 90)
+    hopeless = _without_hope(start_guest, other_server)
 
     running.expect("root@node-1", 200)
     running.type("systemctl rescue\n")
-    hanging_server.wait_for("mounted", 90)
     hanging.expect("this node is not up in time", 90)
     hanging.wait_for_reboot(60)
     assert "up" not in hanging_server.phases()
@@ -189,3 +218,9 @@ def test_a_hung_unit_emergency_mode_and_rescue_mode_reboot_the_node(
     assert told == {f"this node fell into {mode} mode" for mode in ("emergency", "rescue")}
     for guest in (emergency, running):
         assert "Press Enter for maintenance" not in guest.console
+
+    for guest in hopeless:
+        guest.reboots_without_a_shell(150)
+    reports = [(one.phase, one.detail[:17]) for one in other_server.reports]
+    assert reports == [("failed", "too little memory")] * 2
+    assert other_server.ranges == []
