@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -171,6 +172,22 @@ def test_a_template_that_does_not_render_is_refused_with_its_line(
     with pytest.raises(InvalidInput) as caught:
         ScriptRenderer({**SHIPPED, name: text})
     assert str(caught.value).startswith(error)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_script_ends_while_the_server_is_away(name: str) -> None:
+    """A chain that fails goes back to a label above it, and there is a pause in that loop."""
+    lines = SHIPPED[name].splitlines()
+    last = max(at for at, line in enumerate(lines) if line.startswith("chain "))
+    back = next((line for line in lines[last:] if re.search(r"(^|\|\| )goto \w+$", line)), "")
+    assert back, f"{name}: after the last chain the console is dead"
+    label = lines.index(f":{back.split()[-1]}")
+    assert label < last
+    assert any(line.startswith("sleep ") for line in lines[label:last])
+    # until that goto, a command that fails does not end the script
+    between = lines[last : lines.index(back, last)]
+    assert all(line.endswith("||") or line.startswith("echo ") for line in between)
+    assert any(line.startswith("echo bootserve: ") for line in lines[label:])
 
 
 def test_a_missing_template_is_refused() -> None:

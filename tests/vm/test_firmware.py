@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import pytest
 from vm_harness.lab import Lab
 from vm_harness.pytest_plugin import VmFactory
@@ -12,7 +15,13 @@ from tests.vm.conftest import Site
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 UP_SECONDS = 300.0
-FETCHED = {"script", "kernel", "initrd", "initramfs", "root", "verified", "mounted"}
+LOGGED = ["script", "kernel", "initrd", "initramfs", "root", "verified", "mounted", "up"]
+
+
+def logged(site: Site, boot: object) -> Counter[str]:
+    """Return how many lines of the server's log are about each phase of ``boot``."""
+    lines = [json.loads(line) for line in site.server.log_text().splitlines()]
+    return Counter(line["event"] for line in lines if line.get("boot") == boot)
 
 
 def test_a_bios_node_comes_up_as_itself_and_the_same_again(
@@ -32,8 +41,9 @@ def test_a_bios_node_comes_up_as_itself_and_the_same_again(
     one = vm("one").start()
     for change in ("echo x > /etc/changed; rm /usr/bin/top", "true"):
         phases = {p.name for p in site.wait(one, "up", UP_SECONDS)}
-        assert phases == FETCHED | {"dhcp", "ipxe", "up"}
+        assert phases == {*LOGGED, "dhcp", "ipxe"}
         boot = site.last_boot("one")
+        assert logged(site, boot["id"]) == Counter(LOGGED)
         assert (boot["reported_generation"], boot["reported_root"]) == ("demo@1", root)
         assert one.run("cat /etc/machine-id").strip() == ids["one"]
         assert one.run("hostname").strip() == "one"

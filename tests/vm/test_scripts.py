@@ -8,6 +8,7 @@ import pytest
 from vm_harness.lab import Lab, mac_for
 from vm_harness.pytest_plugin import VmFactory
 
+from bootserve import resources
 from tests.vm.conftest import Site
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(300)]
@@ -38,7 +39,10 @@ def test_a_stranger_is_held_registered_and_adopted(lab: Lab, vm: VmFactory) -> N
 def test_under_policy_hold_a_stranger_is_told_and_not_recorded(lab: Lab, vm: VmFactory) -> None:
     site = Site(lab, lab.bootserve(arguments=["--unknown", "hold"]).start())
     stranger = vm("held", memory=256).start()
-    stranger.expect("bootserve: add it with: bootserve node add NAME --mac", SCRIPT_SECONDS)
+    stranger.expect(rf"bootserve: MAC +{stranger.mac}$", SCRIPT_SECONDS)
+    stranger.expect(rf"bootserve: UUID +{stranger.machine.uuid}$", 5)
+    stranger.expect("bootserve: serial held$", 5)
+    stranger.expect("bootserve: add it with: bootserve node add NAME --mac", 5)
     assert site.admin.call("GET", "/discovered")["machines"] == []
     site.server.stop()
 
@@ -70,6 +74,45 @@ def test_a_node_set_to_its_disk_boots_from_it(lab: Lab, vm: VmFactory, tmp_path:
     node.expect("bootserve: node local boots from its local disk", SCRIPT_SECONDS)
     node.expect("THE LOCAL DISK", 30)
     assert site.admin.call("GET", "/boots")["boots"] == []
+    site.server.stop()
+
+
+def _with_short_pauses(folder: Path, *names: str) -> Path:
+    """Write the shipped templates ``names`` to ``folder``, with 2 s in place of their pauses."""
+    for name in names:
+        text = (resources.templates() / f"{name}.ipxe.j2").read_text()
+        assert "sleep {{ pause }}\n" in text
+        (folder / f"{name}.ipxe.j2").write_text(text.replace("{{ pause }}", "2"))
+    return folder
+
+
+def test_what_cannot_be_booted_is_told_and_the_server_asked_again_though_it_was_away(
+    lab: Lab, vm: VmFactory, tmp_path: Path
+) -> None:
+    templates = _with_short_pauses(tmp_path, "unresolvable", "local")
+    site = Site(lab, lab.bootserve(arguments=["--templates-dir", str(templates)]).start())
+    site.admin.publish("web", "1")
+    site.admin.call("POST", "/nodes", name="stuck", macs=[mac_for("stuck")], image="web")
+    site.server.cli("node", "boot-once", "stuck", "web@1")
+    site.server.cli("node", "set", "stuck", "--arch", "arm64", "--boot", "local")
+    node = vm("stuck", memory=256).start()
+    stopped = "bootserve: node stuck is not booted, because its pin cannot be followed:"
+    node.expect(stopped, SCRIPT_SECONDS)
+    node.expect("boot once names web@1, built for amd64, and the node is arm64", 5)
+    node.expect("'bootserve explain stuck' on the server; asking again in 2 s", 5)
+    # then it is told to boot from its disk, and has none
+    site.server.cli("node", "boot-once", "stuck", "--cancel")
+    node.expect("bootserve: node stuck boots from its local disk", 60)
+    no_disk = "bootserve: there is no local disk that boots, asking again in 2 s"
+    node.expect(no_disk, 30)
+    site.server.stop()
+    for _ in range(2):
+        node.expect(no_disk, 60)
+    site.server.start()
+    site.admin.publish("web", "2")
+    site.server.cli("node", "set", "stuck", "--arch", "amd64", "--boot", "network")
+    site.admin.call("PUT", "/pins", scope="site", generation="web@2")
+    node.expect(r"bootserve: node stuck boots web@2 \(revision", 90)
     site.server.stop()
 
 
