@@ -109,7 +109,7 @@ CELLS = (
     Cell("bios", "relay (dnsmasq)", _BIOS, fast="script"),
     Cell("uefi", "relay (dnsmasq)", _PXE10),
     Cell("uefi", "relay (dnsmasq)", _BINL, shape="binl"),
-    Cell("bios", "second NIC", _BIOS, fast="script"),
+    Cell("bios", "second NIC", _BIOS, fast="mounted"),
     Cell("uefi", "second NIC", _PXE10),
     Cell("bios", "second interface", _BIOS, fast="script"),
     Cell("uefi", "second interface", _PXE10),

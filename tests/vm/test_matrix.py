@@ -100,6 +100,10 @@ def follow(
         assert _was_loaded(site, cell, segment)
     else:
         _check_boot(site, node, segment, macs[-1])
+    if goal == "mounted":
+        # firmware, iPXE and initramfs are one client of the DHCP server, with one address
+        leases = [lease for one in lab.dhcp_servers for lease in one.leases()]
+        assert [lease.mac for lease in leases] == [macs[-1]]
     asked = [one for one in lab.dhcp_servers if one.options_sent()]
     assert asked
     assert all(one.gave_only_addresses() for one in asked)
