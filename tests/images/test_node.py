@@ -55,15 +55,7 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     assert len(tokens) == 1
     assert re.fullmatch("[0-9a-f]{64}", tokens.pop())
 
-    # up is said of the root that it runs from, whatever root the command line says
-    told = f"the root is {root} on /dev/loop0, and the command line says {'0' * 64}"
-    change = f"sed 's/bootserve.root=[0-9a-f]*/bootserve.root={'0' * 64}/' /proc/cmdline"
-    guest.run(f"{change} > /tmp/cmdline; mount --bind /tmp/cmdline /proc/cmdline")
-    assert "status 1" in guest.run("/usr/lib/bootserve/report; echo status $?", 60)
-    guest.expect(f"bootserve: {told}", 1)
-    failed = node_server.wait_for("failed", 1)
-    assert (failed.query["root"], failed.detail) == (root, f"{told}\n")
-    guest.run("umount /proc/cmdline")
+    _another_root_on_the_command_line_is_not_up(guest, node_server, root)
 
     # its first process hangs: the watchdog, set to less than its two minutes, resets the machine
     assert "Software Watchdog\n120" in guest.run("cd /sys/class/watchdog/*; cat identity timeout")
@@ -72,6 +64,20 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     guest.type("echo 1 > /sys/fs/cgroup/init.scope/cgroup.freeze\n")
     guest.expect("softdog: Initiating system reboot", 60)
     guest.wait_for_reboot(30)
+
+
+def _another_root_on_the_command_line_is_not_up(
+    guest: Guest, server: NodeServer, root: str
+) -> None:
+    """A node tells the root that it runs from, whatever root its command line names."""
+    told = f"the root is {root} on /dev/loop0, and the command line says {'0' * 64}"
+    change = f"sed 's/bootserve.root=[0-9a-f]*/bootserve.root={'0' * 64}/' /proc/cmdline"
+    guest.run(f"{change} > /tmp/cmdline; mount --bind /tmp/cmdline /proc/cmdline")
+    assert "status 1" in guest.run("/usr/lib/bootserve/report; echo status $?", 60)
+    guest.expect(f"bootserve: {told}", 1)
+    failed = server.wait_for("failed", 1)
+    assert (failed.query["root"], failed.detail) == (root, f"{told}\n")
+    guest.run("umount /proc/cmdline")
 
 
 def test_a_kernel_panic_reboots_the_node(start_guest: StartGuest) -> None:
