@@ -128,7 +128,9 @@ class Settings(BaseSettings):
         default=1024, ge=1, le=1 << 20, description="bound of the journal, in MiB"
     )
     scrub_hours: float = Field(
-        default=24.0, ge=0, description="artifacts are re-read and verified this often; 0 never"
+        default=24.0,
+        ge=0,
+        description="artifacts are re-read and verified this often, restarts or not; 0 never",
     )
     audit_checkpoint_minutes: float = Field(
         default=5.0,

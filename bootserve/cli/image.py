@@ -168,13 +168,17 @@ def show(
 
 
 def verify(session: Session, generation: GenerationArg) -> None:
-    """Read a generation's artifacts again and compare digests. Exits with 1 when one differs."""
+    """Read a generation's artifacts again; one that fails is quarantined.
+
+    Exits with 1 when one did, or is missing.
+    """
     path = f"/generations/{GenerationRef.parse(generation)}/verify"
     reply = session.call("POST", path, VerifyOut, patient=True)
 
     def render(out: Output, found: VerifyOut) -> None:
         for name, result in found.artifacts.items():
-            out.line(f"{name}: {result}", style="" if result == "ok" else "bold red")
+            where = ", now in quarantine" if result == "corrupt" else ""
+            out.line(f"{name}: {result}{where}", style="" if result == "ok" else "bold red")
 
     session.show(reply, render)
     if not reply.value.intact:

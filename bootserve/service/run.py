@@ -52,6 +52,8 @@ FLUSH_SECONDS = 2.0
 """How long the rest of the journal may take on its way to SQL when the server ends."""
 ANSWER_SECONDS = 1.0
 """How long answers that are being sent may take then; aiohttp waits as long again for handlers."""
+SCRUBBED_FILE = "scrubbed"
+"""In the state directory: when the last scrub ended."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """Little here is in cycles: searched for seldom, they hold up replies seldom."""
 SWITCH_SECONDS = 0.0005
@@ -155,7 +157,7 @@ async def _start(
     parts.saver.publish(parts.current.snapshot)
     memory = Memory(parts, log)
     await memory.start()
-    scrubber = Scrubber(kept.artifacts, log)
+    scrubber = Scrubber(kept.artifacts, parts.settings.state_dir / SCRUBBED_FILE, log)
     stack.push_async_callback(parts.saver.save)
     stack.push_async_callback(parts.audit.stop)
     stack.push_async_callback(_last_flush, parts, log)
@@ -220,6 +222,7 @@ async def _start_admin(
         flush=parts.filler.flush,
         status=reporter.status,
         reload=reload,
+        check=scrubber.check,
         scrub=scrubber.scrub,
         shapes=parts.shapes.book,
         repeats=Repeats(KeptAnswers(kept.database), parts.sql),

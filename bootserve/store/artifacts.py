@@ -34,7 +34,7 @@ def check_digest(digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:
-    """What the scrub found of one artifact; ``reason`` says why one that is not intact is not."""
+    """What was found of one artifact; ``reason`` says why one that is not intact is not."""
 
     digest: str
     intact: bool
@@ -72,13 +72,16 @@ class ArtifactStore(Protocol):
         """Drop what was received of an artifact that is not complete."""
 
     def delete(self, digest: str) -> None:
-        """Delete the artifact; raises NotFound."""
+        """Delete the artifact, and what is in quarantine of it; without effect on neither."""
 
     def verify(self, digest: str) -> bool:
         """Whether the artifact's bytes have its digest; raises NotFound."""
 
+    def check(self, digest: str) -> Scrubbed:
+        """Verify the artifact and quarantine it when it fails; raises NotFound."""
+
     def scrub(self) -> Iterator[Scrubbed]:
-        """Verify every artifact, one a step, and quarantine those that fail."""
+        """Check every artifact, one a step."""
 
     def quarantined(self) -> Sequence[str]:
         """Return the digests in quarantine that no good artifact has replaced, sorted."""
@@ -209,11 +212,17 @@ class DirectoryStore:
         self._forget(digest)
 
     def delete(self, digest: str) -> None:
-        """Delete the artifact; raises NotFound. Nodes that are fetching it get it to its end."""
-        file = self._existing(digest)
+        """Delete the artifact, and what is in quarantine of it; without effect on neither.
+
+        Nodes that are fetching it get it to its end.
+        """
+        file = self._file(digest)
+        bad = self._quarantine / digest
         with os_errors(f"deleting the artifact {digest}"):
-            file.unlink(missing_ok=True)
-            sync_directory(file.parent)
+            for path in (file, bad, self._note(digest)):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    sync_directory(path.parent)
 
     def verify(self, digest: str) -> bool:
         """Whether the artifact's bytes have its digest; raises NotFound, Unavailable."""
@@ -221,38 +230,56 @@ class DirectoryStore:
         with os_errors(f"reading the artifact {digest}"):
             return _sha256(file) == digest
 
+    def check(self, digest: str) -> Scrubbed:
+        """Verify the artifact, and take it out of service when it fails; raises NotFound.
+
+        A bad one is moved to ``quarantine`` with a note beside it (``DIGEST.note``, JSON) and is no
+        longer served; importing it again puts a good one in its place.
+        """
+        file = self._existing(digest)
+        try:
+            before = file.stat()
+            found = _sha256(file)
+        except FileNotFoundError:
+            raise NotFound(f"no artifact has the digest {digest}") from None
+        except OSError as error:
+            return self._set_aside(file, f"it cannot be read: {error.strerror}")
+        if found == digest:
+            return Scrubbed(digest, True)
+        reason = f"its bytes have the sha256 {found}"
+        with contextlib.suppress(FileNotFoundError):
+            if not os.path.samestat(before, file.stat()):
+                return self.check(digest)  # an import has put another in its place meanwhile
+        return self._set_aside(file, reason)
+
     def scrub(self) -> Iterator[Scrubbed]:
-        """Verify every artifact, one a step, and quarantine those that fail.
+        """Check every artifact, one a step.
 
         The caller sets the pace by when it takes the next step, and may do so in a thread. An
-        artifact that vanishes meanwhile is passed over. A bad one is moved to ``quarantine`` with
-        a note beside it (``DIGEST.note``, JSON) and is no longer served; importing it again puts a
-        good one in its place.
+        artifact that vanishes meanwhile is passed over.
         """
         for digest in self.list():
-            file = self._file(digest)
-            try:
-                found = _sha256(file)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                yield self._set_aside(file, f"it cannot be read: {error.strerror}")
-                continue
-            if found == digest:
-                yield Scrubbed(digest, True)
-            else:
-                yield self._set_aside(file, f"its bytes have the sha256 {found}")
+            with contextlib.suppress(NotFound):
+                yield self.check(digest)
+
+    def _note(self, digest: str) -> Path:
+        return self._quarantine / f"{digest}.note"
 
     def _set_aside(self, file: Path, reason: str) -> Scrubbed:
         digest = file.name
-        with os_errors(f"quarantining the artifact {digest}"):
+        with (
+            os_errors(f"quarantining the artifact {digest}"),
+            contextlib.suppress(
+                FileNotFoundError  # another check was first
+            ),
+        ):
             size = file.stat().st_size
             file.replace(self._quarantine / digest)
             sync_directory(file.parent)
             note = {"digest": digest, "reason": reason, "size": size}
             with contextlib.suppress(OSError):
                 # The note may lack room; that the bytes are out of reach is what counts.
-                write_atomic(self._quarantine / f"{digest}.note", canonical_json(note), 0o644)
+                write_atomic(self._note(digest), canonical_json(note), 0o644)
         return Scrubbed(digest, False, reason)
 
     def quarantined(self) -> Sequence[str]:

@@ -137,31 +137,40 @@ def test_a_revoked_generation_is_given_to_nobody_until_it_is_lifted(
     assert "unfit@1 not revoked: it was the cable" in story
 
 
-def test_verify_finds_a_flipped_byte_and_export_does_not_pass_it_on(
+def flip(cli: Cli, digest: str) -> None:
+    """Flip a bit in the middle of the artifact with ``digest``, of some bytes."""
+    (stored,) = cli.state_dir.rglob(f"sha256/*/{digest}")
+    data = bytearray(stored.read_bytes())
+    data[len(data) // 2] ^= 1
+    stored.chmod(0o644)
+    stored.write_bytes(data)
+
+
+def test_verify_quarantines_a_flipped_byte_and_export_does_not_pass_it_on(
     cli: Cli, tmp_path: Path
 ) -> None:
     manifest = bundle(tmp_path / "b", "bad", size=100_000)
     cli("image", "import", tmp_path / "b")
     assert cli("image", "verify", "bad@1").out == "initrd: ok\nkernel: ok\nroot: ok\n"
     digest = manifest.artifacts["root"].sha256
-    (stored,) = cli.state_dir.rglob(f"sha256/*/{digest}")
-    data = bytearray(stored.read_bytes())
-    data[50_000] ^= 1
-    stored.chmod(0o644)
-    stored.write_bytes(data)
-    assert "root: corrupt\n" in cli("image", "verify", "bad@1", code=1).out
-    assert cli.json("image", "verify", "bad@1", code=1)["intact"] is False
+    flip(cli, digest)
     failed = cli("image", "export", "bad@1", "-o", tmp_path / "x", code=1)
     assert f"what came for {digest} has the sha256 " in failed.err
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("b")) == []
-    scrubbed = cli("scrub", code=1)
-    assert f"quarantined: {digest}\n" in scrubbed.out
+    assert "root: corrupt, now in quarantine\n" in cli("image", "verify", "bad@1", code=1).out
+    again = cli.json("image", "verify", "bad@1", code=1)
+    assert (again["artifacts"]["root"], again["intact"]) == ("missing", False)
+    assert digest in cli("status", code=1).out
     troubled = cli("status", code=1)
     assert "not ready" in troubled.out
     assert "1 artifact is in quarantine: import its generation again" in troubled.out
     assert cli.json("status", code=1)["ready"] is False
     assert cli("image", "import", tmp_path / "b").out.startswith("bad@1 has this digest already")
     assert cli("image", "verify", "bad@1").out == "initrd: ok\nkernel: ok\nroot: ok\n"
+    flip(cli, digest)
+    assert f"quarantined: {digest}\n" in cli("scrub", code=1).out
+    assert cli("image", "rm", "bad@1").out.startswith("bad@1 is removed")
+    assert cli.json("status")["quarantined"] == []
 
 
 def test_an_upload_goes_on_where_it_broke_off(cli: Cli, admin: Admin, tmp_path: Path) -> None:

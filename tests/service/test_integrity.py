@@ -2,37 +2,58 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 
+import pytest
 from vm_harness.lab import Lab
+from vm_harness.server import BootServer
 
 from tests.service.conftest import Servers
 from tests.support.api import Admin
 from tests.support.curl import curl
 
 
-def test_a_flipped_byte_in_the_store(lab: Lab, servers: Servers) -> None:
+def flip(server: BootServer, digest: str) -> bytes:
+    """Flip a bit of the artifact with ``digest`` where it is stored; return what it is now."""
+    path = next(server.state_dir.rglob(f"sha256/*/{digest}"))
+    path.chmod(0o600)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def wait_quarantined(admin: Admin, digest: str) -> None:
+    deadline = time.monotonic() + 60
+    while admin.call("GET", "/status")["quarantined"] != [digest]:
+        assert time.monotonic() < deadline, "the scrub has not found it"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("finder", ["verify", "scrub"])
+def test_a_flipped_byte_in_the_store(lab: Lab, servers: Servers, finder: str) -> None:
     server = servers.start()
     admin = Admin(server.state_dir)
-    client = lab.client("flip", "10.44.0.63")
+    client = lab.client(f"flip-{finder}", "10.44.0.63")
     root = os.urandom(100_000)
     name = admin.publish("web", "1", root)
     manifest = admin.call("GET", f"/generations/{name}")["manifest"]
     digest = manifest["artifacts"]["root"]["sha256"]
-    path = next(server.state_dir.rglob(digest))
     assert admin.call("POST", f"/generations/{name}/verify")["intact"]
     assert admin.call("POST", "/scrub") == {"checked": 3, "quarantined": []}
 
-    path.chmod(0o600)
-    data = bytearray(path.read_bytes())
-    data[50_000] ^= 1
-    path.write_bytes(data)
     # until it is found it is served as it is: the node, which verifies, refuses it
-    assert curl(client, f"/artifacts/sha256/{digest}").body == bytes(data)
-    verified = admin.call("POST", f"/generations/{name}/verify")
-    assert verified["artifacts"] == {"kernel": "ok", "initrd": "ok", "root": "corrupt"}
-    assert admin.call("POST", "/scrub") == {"checked": 3, "quarantined": [digest]}
+    assert flip(server, digest) == curl(client, f"/artifacts/sha256/{digest}").body
+    if finder == "verify":
+        verified = admin.call("POST", f"/generations/{name}/verify")
+        assert verified["artifacts"] == {"kernel": "ok", "initrd": "ok", "root": "corrupt"}
+        assert not verified["intact"]
+    else:
+        assert admin.call("POST", "/scrub") == {"checked": 3, "quarantined": [digest]}
     assert curl(client, f"/artifacts/sha256/{digest}").status == 404
+    assert any("quarantined" in line and digest in line for line in server.log_text().splitlines())
     status = admin.call("GET", "/status")
     assert (status["ready"], status["quarantined"]) == (False, [digest])
     assert "1 artifact is in quarantine" in admin.unready()
@@ -43,6 +64,55 @@ def test_a_flipped_byte_in_the_store(lab: Lab, servers: Servers) -> None:
     assert admin.publish("web", "1", root) == name
     assert curl(client, f"/artifacts/sha256/{digest}").body == root
     assert admin.call("GET", "/status")["ready"]
+
+
+def test_a_quarantine_ends_when_what_needed_the_artifact_is_removed(servers: Servers) -> None:
+    server = servers.start()
+    admin = Admin(server.state_dir)
+    program = bytes(range(256)) * 4  # a BIOS may start anything that is no EFI program
+    nbp = admin.upload(program).sha256
+    admin.call("POST", "/nbps", name="odd.kpxe", arch="bios", digest=nbp)
+    artifacts = [admin.publish("web", text) for text in ("1", "2")]
+    roots = [
+        admin.call("GET", f"/generations/{name}")["manifest"]["artifacts"]["root"]["sha256"]
+        for name in artifacts
+    ]
+    for digest in (nbp, *roots):
+        flip(server, digest)
+    assert admin.call("POST", "/scrub")["quarantined"] == sorted((nbp, *roots))
+    admin.call("DELETE", "/nbps/odd.kpxe")
+    admin.call("DELETE", "/generations/web@1")
+    assert admin.call("GET", "/status")["quarantined"] == [roots[1]]
+    assert not admin.call("GET", "/status")["ready"]
+    admin.call("DELETE", "/generations/web@2")
+    status = admin.call("GET", "/status")
+    assert (status["ready"], status["quarantined"], status["problems"]) == (True, [], [])
+    assert admin.raw("GET", "/readyz")[0] == 200
+    assert list((server.state_dir / "artifacts" / "quarantine").iterdir()) == []
+
+
+def test_the_scrub_comes_round_by_itself(servers: Servers) -> None:
+    server = servers.start("--scrub-hours", "0.0002")
+    admin = Admin(server.state_dir)
+    admin.publish("web", "1")
+    admin.call("POST", "/scrub")
+    digest = hashlib.sha256(b"root 1").hexdigest()
+    flip(server, digest)
+    wait_quarantined(admin, digest)
+
+
+def test_the_time_of_the_last_scrub_outlives_a_restart(servers: Servers) -> None:
+    server = servers.start()  # every 24 h
+    admin = Admin(server.state_dir)
+    admin.publish("web", "1")
+    admin.call("POST", "/scrub")
+    digest = hashlib.sha256(b"root 1").hexdigest()
+    flip(server, digest)
+    server.terminate()
+    stamp = server.state_dir / "scrubbed"
+    stamp.write_text(str(float(stamp.read_text()) - 24.1 * 3600))
+    server.start()
+    wait_quarantined(admin, digest)
 
 
 def test_a_generation_in_use_is_not_removed_and_a_removed_one_keeps_its_manifest(

@@ -186,6 +186,7 @@ def test_what_is_no_digest_reaches_no_file(store: DirectoryStore, bad: str) -> N
         lambda: store.abort(bad),
         lambda: store.delete(bad),
         lambda: store.verify(bad),
+        lambda: store.check(bad),
     ):
         with pytest.raises(InvalidInput, match="sha256"):
             attempt()
@@ -195,7 +196,8 @@ def test_what_is_not_there(store: DirectoryStore) -> None:
     assert store.path(DIGEST) is None
     assert not store.has(DIGEST)
     store.abort(DIGEST)
-    for attempt in (store.size, store.delete, store.verify):
+    store.delete(DIGEST)
+    for attempt in (store.size, store.verify, store.check):
         with pytest.raises(NotFound, match=DIGEST):
             attempt(DIGEST)
 
@@ -235,6 +237,32 @@ def test_the_scrub_finds_a_flipped_bit_and_takes_the_artifact_out(
     note = json.loads((root / "quarantine" / f"{bad}.note").read_text())
     assert note["digest"] == bad
     assert (root / "quarantine" / bad).stat().st_size == len(DATA) + 1
+
+
+def test_one_artifact_is_checked_as_the_scrub_does(store: DirectoryStore, root: Path) -> None:
+    put(store, DATA)
+    assert store.check(DIGEST) == Scrubbed(DIGEST, True)
+    file = store.path(DIGEST)
+    assert file is not None
+    flip_one_bit(file)
+    assert not store.check(DIGEST).intact
+    assert store.quarantined() == [DIGEST]
+    assert files(root) == {f"quarantine/{DIGEST}", f"quarantine/{DIGEST}.note"}
+    with pytest.raises(NotFound):
+        store.check(DIGEST)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_deleting_ends_the_quarantine(store: DirectoryStore, root: Path, replaced: bool) -> None:
+    put(store, DATA)
+    file = store.path(DIGEST)
+    assert file is not None
+    flip_one_bit(file)
+    store.check(DIGEST)
+    if replaced:
+        put(store, DATA)
+    store.delete(DIGEST)
+    assert (files(root), store.quarantined()) == (set(), [])
 
 
 def test_a_quarantined_artifact_is_replaced_by_importing_it_again(store: DirectoryStore) -> None:

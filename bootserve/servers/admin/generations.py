@@ -106,7 +106,7 @@ class _Generations:
             ref = self._find(call.path["name"]).ref
             await plane.flush()
             for digest in await plane.committer.remove(ref, call.subject):
-                await asyncio.to_thread(self._delete, digest)
+                await asyncio.to_thread(plane.artifacts.delete, digest)
         return _out(plane.current.snapshot.generations[ref])
 
     async def revoke(self, call: Call[RevokeBody, NoQuery]) -> GenerationOut:
@@ -120,14 +120,10 @@ class _Generations:
         await self._plane.committer.unrevoke(ref, call.subject, call.body.reason)
         return _out(self._plane.current.snapshot.generations[ref])
 
-    def _delete(self, digest: str) -> None:
-        if self._plane.artifacts.has(digest):
-            self._plane.artifacts.delete(digest)
-
     async def verify(self, call: Call[Request, NoQuery]) -> VerifyOut:
         generation = self._find(call.path["name"])
         results = {
-            name: await asyncio.to_thread(self._verify, artifact.sha256)
+            name: await self._verify(artifact.sha256)
             for name, artifact in generation.manifest.artifacts.items()
         }
         return VerifyOut(
@@ -136,10 +132,11 @@ class _Generations:
             intact=all(result == "ok" for result in results.values()),
         )
 
-    def _verify(self, digest: str) -> str:
-        if not self._plane.artifacts.has(digest):
+    async def _verify(self, digest: str) -> str:
+        try:
+            return "ok" if await self._plane.check(digest) else "corrupt"
+        except NotFound:
             return "missing"
-        return "ok" if self._plane.artifacts.verify(digest) else "corrupt"
 
     async def uploaded(self, call: Call[Request, NoQuery]) -> UploadOut:
         digest, store = call.path["hex"], self._plane.artifacts
@@ -247,7 +244,7 @@ def _generation_routes(handlers: _Generations) -> list[Route]:
         Route(
             "POST",
             one + "/verify",
-            "Read its artifacts again",
+            "Read its artifacts again, and quarantine the corrupt",
             handlers.verify,
             VerifyOut,
             needs=site(OPERATOR),

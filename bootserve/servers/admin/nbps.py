@@ -134,8 +134,7 @@ class _Nbps:
         plane, name = self._plane, call.path["name"]
         async with self._lock:
             for digest in await plane.committer.remove_nbp(name, call.subject):
-                if await asyncio.to_thread(plane.artifacts.has, digest):
-                    await asyncio.to_thread(plane.artifacts.delete, digest)
+                await asyncio.to_thread(plane.artifacts.delete, digest)
         return self._out(plane.current.snapshot.nbps[name])
 
     async def pin(self, call: Call[NbpPinBody, NoQuery]) -> CommitOut:

@@ -51,8 +51,9 @@ class AdminPlane:
     """The stores and services behind the API.
 
     ``flush`` carries what the journal holds to SQL, so that a read sees what was acknowledged
-    before it. ``reload`` reads templates and quirks again; ``scrub`` verifies the whole artifact
-    store and returns how many were read and which were quarantined.
+    before it. ``reload`` reads templates and quirks again; ``check`` verifies one artifact and
+    quarantines it when it is bad, ``scrub`` the whole artifact store: it returns how many were
+    read and which were quarantined.
     """
 
     current: Current
@@ -69,6 +70,7 @@ class AdminPlane:
     flush: Callable[[], Awaitable[None]]
     status: Callable[[], Awaitable[StatusOut]]
     reload: Callable[[], None]
+    check: Callable[[str], Awaitable[bool]]
     scrub: Callable[[], Awaitable[tuple[int, list[str]]]]
     shapes: ShapeBook
     repeats: Repeats

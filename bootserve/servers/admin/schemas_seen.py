@@ -95,7 +95,10 @@ class ImportOut(Answer):
 
 
 class VerifyOut(Answer):
-    """The artifacts of a generation, re-read: name to ``ok``, ``corrupt`` or ``missing``."""
+    """The artifacts of a generation, re-read: name to ``ok``, ``corrupt`` or ``missing``.
+
+    A corrupt one is in quarantine now, and no longer served.
+    """
 
     name: str
     artifacts: dict[str, str]
