@@ -140,7 +140,7 @@ _COLUMNS = ["GENERATION", "ARCH", ">SIZE", "IMPORTED", "BY", "DIGEST"]
 
 def _row(one: GenerationOut, columns: list[str]) -> list[str]:
     row = [
-        one.name,
+        one.name + (" (DAMAGED)" if one.damaged else ""),
         one.arch,
         human_size(one.size),
         local_time(one.imported_at),

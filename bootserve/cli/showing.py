@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bootserve.cli.output import Output, human_size, local_time
+from bootserve.core.resolve import REPAIR
 from bootserve.errors import IntegrityError
 from bootserve.model.generation import Manifest, canonical_json, parse_manifest
 from bootserve.servers.admin.schemas_seen import GenerationOut
@@ -11,7 +12,12 @@ __all__ = ["manifest_of", "render_generation"]
 
 
 def manifest_of(shown: GenerationOut) -> Manifest:
-    """Return the manifest of an answer; raises IntegrityError when its digest is another."""
+    """Return the manifest of an answer; raises IntegrityError when its digest is another.
+
+    Also when it is damaged where it is stored.
+    """
+    if shown.damaged:
+        raise IntegrityError(f"{shown.name}, {shown.damaged}", hint=REPAIR)
     manifest = parse_manifest(canonical_json(shown.manifest))
     if manifest.digest != shown.digest:
         raise IntegrityError(f"the manifest of {shown.name} has not the digest {shown.digest}")

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bootserve.errors import NotFound, Refused
+from bootserve.errors import IntegrityError, NotFound, Refused
 from bootserve.model.desired import BootFrom, DesiredState, Node, Pin, PinKey, Scope, ScopeKind
 from bootserve.model.generation import Generation, GenerationRef
 
 __all__ = [
+    "REPAIR",
     "Action",
     "Generations",
     "Resolution",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 Generations = Mapping[GenerationRef, Generation]
+
+REPAIR = "Import the generation's bundle again, or remove the generation."
+"""What to do about a damaged generation."""
 
 
 class Action(StrEnum):
@@ -105,11 +109,14 @@ def winning_pin(state: DesiredState, node: Node, image: str) -> Pin | None:
 def usable(ref: GenerationRef, generations: Generations) -> Generation:
     """Return the generation that ``ref`` names, for nodes to be given.
 
-    Raises NotFound when there is none or its artifacts were removed, Refused when it was revoked.
+    Raises NotFound when there is none or its artifacts were removed, Refused when it was revoked,
+    IntegrityError when it is damaged.
     """
     generation = generations.get(ref)
     if generation is None:
         raise NotFound(f"there is no generation {ref}", hint="See 'bootserve image list'.")
+    if generation.damaged:
+        raise IntegrityError(f"{ref}, {generation.damaged}", hint=REPAIR)
     if generation.revoked is not None:
         raise Refused(
             f"{ref} was revoked by {generation.revoked.by}: {generation.revoked.reason}",

@@ -15,7 +15,7 @@ from bootserve.core.fleet import Fleet, Group, group_of, make_fleet, node_of
 from bootserve.core.nbps import Nbps, nbps_of
 from bootserve.core.resolve import Action, Generations, Resolution, kernel_args_of, resolve
 from bootserve.model.desired import DesiredState, Node, PinKey, Revision, ScopeKind
-from bootserve.model.generation import GenerationRef
+from bootserve.model.generation import Generation, GenerationRef
 from bootserve.model.names import Mac
 from bootserve.model.nbp import NbpArch
 
@@ -74,6 +74,10 @@ class Snapshot:
         if node.kernel_args:
             shared = f"{shared} {node.kernel_args}" if shared else node.kernel_args
         return NodePlan(node, resolution, shared)
+
+    def damaged(self) -> list[Generation]:
+        """Return the generations whose stored manifest is damaged, removed ones too."""
+        return [one for one in self.generations.values() if one.damaged]
 
     def unresolvable(self) -> Iterator[NodePlan]:
         """Yield the plans of the nodes whose pin cannot be followed."""

@@ -29,7 +29,7 @@ from bootserve.model.desired import (
     Scope,
     ScopeKind,
 )
-from bootserve.model.generation import GenerationRef
+from bootserve.model.generation import Generation, GenerationRef
 
 __all__ = [
     "Change",
@@ -234,9 +234,14 @@ def unrestorable(
             problems.append(f"pin {key.scope} {one.generation}: {key.scope} no longer exists")
         elif not _available(one.generation, generations):
             found = generations.get(one.generation)
-            why = "revoked" if found is not None and found.revoked else "removed"
-            problems.append(f"pin {key.scope} {one.generation}: the generation was {why}")
+            problems.append(f"pin {key.scope} {one.generation}: the generation {_lost(found)}")
     return problems + unrestorable_nbp_pins(old, target, nbps or {})
+
+
+def _lost(found: Generation | None) -> str:
+    if found is not None and found.damaged:
+        return "is damaged"
+    return "was revoked" if found is not None and found.revoked else "was removed"
 
 
 def _available(ref: GenerationRef, generations: Generations) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
     "Revocation",
     "canonical_json",
     "parse_manifest",
+    "unknown_manifest",
 ]
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -114,6 +115,13 @@ def parse_manifest(data: bytes) -> Manifest:
     return manifest
 
 
+def unknown_manifest(image: str) -> Manifest:
+    """Return what stands in a damaged generation for its manifest: no file has its digests."""
+    none = Artifact(sha256="0" * 64, size=0)
+    artifacts = dict.fromkeys(("kernel", "initrd", "root"), none)
+    return Manifest(image=image, arch=Arch.AMD64, artifacts=artifacts)
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class GenerationRef:
     """A generation's name: ``k8s-node@41``."""
@@ -149,7 +157,9 @@ class Generation:
     """One imported, immutable build of an image.
 
     ``imported_at`` is in seconds since the epoch; ``removed_at`` is set once its artifacts are
-    gone and only its manifest is kept, ``revoked`` once it was found unfit.
+    gone and only its manifest is kept, ``revoked`` once it was found unfit. ``damaged`` says what
+    is wrong with the manifest that is stored, in words that follow its name; ``manifest`` is then
+    an :func:`unknown_manifest`, and the generation is given to nobody.
     """
 
     ref: GenerationRef
@@ -159,10 +169,13 @@ class Generation:
     imported_by: str
     removed_at: float | None = None
     revoked: Revocation | None = None
+    damaged: str = ""
 
     @property
     def barred(self) -> str:
         """Why no node can be given it, in words that follow its name; empty when one can."""
+        if self.damaged:
+            return self.damaged
         if self.revoked is not None:
             return f"which was revoked ({self.revoked.reason})"
         return "" if self.removed_at is None else "whose artifacts were removed"

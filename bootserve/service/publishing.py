@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bootserve.core.snapshot import Snapshot
+from bootserve.model.generation import GenerationRef
 from bootserve.service.saver import Saver
 
 __all__ = ["Publisher"]
@@ -32,7 +33,15 @@ class Publisher:
         self._forget = forget
         self._then = then
         self._log = log
+        self._damaged: set[GenerationRef] = set()
         forget(snapshot)
+        self._tell_damaged(snapshot)
+
+    def _tell_damaged(self, snapshot: Snapshot) -> None:
+        damaged = {one.ref: one.damaged for one in snapshot.damaged()}
+        for ref in sorted(damaged.keys() - self._damaged):
+            self._log.error("generation damaged", generation=str(ref), detail=damaged[ref])
+        self._damaged = set(damaged)
 
     def __call__(self, snapshot: Snapshot) -> None:
         """Follow up on ``snapshot``, which is in force now."""
@@ -40,6 +49,7 @@ class Publisher:
         if last is not self._last and self._last.lost:
             self._forget(snapshot)
         self._then(snapshot)
+        self._tell_damaged(snapshot)
         gc.freeze()  # a snapshot lives long: the collector need not walk it at every turn
         self._saver.publish(snapshot)
         number = snapshot.revision.number

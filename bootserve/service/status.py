@@ -18,6 +18,8 @@ from bootserve.service.wiring import Parts
 
 __all__ = ["Reporter"]
 
+SHOWN_DAMAGED = 5
+
 
 class Reporter(Collector):
     """Collects the status, and the metrics in Prometheus' form."""
@@ -42,6 +44,13 @@ class Reporter(Collector):
             found = _counted(len(bad), "artifact is", "artifacts are")
             whose = "its generation" if len(bad) == 1 else "their generations"
             problems.append(f"{found} in quarantine: import {whose} again")
+        damaged = [one for one in snapshot.damaged() if one.removed_at is None]
+        if damaged:
+            several = _counted(len(damaged), "generation has", "generations have")
+            problems.append(
+                f"{several} a damaged manifest, and no node is given what is damaged: import again,"
+                f" or remove, {', '.join(str(one.ref) for one in damaged[:SHOWN_DAMAGED])}"
+            )
         stuck = sum(1 for _ in snapshot.unresolvable())
         if stuck:
             problems.append(

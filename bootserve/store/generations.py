@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
-from bootserve.errors import Conflict, IntegrityError, NotFound
+from bootserve.errors import Conflict, ManifestError, NotFound
 from bootserve.model.audit import AuditEntry, AuditKind
 from bootserve.model.desired import Scope, ScopeKind
 from bootserve.model.generation import (
@@ -16,6 +16,7 @@ from bootserve.model.generation import (
     Manifest,
     Revocation,
     parse_manifest,
+    unknown_manifest,
 )
 from bootserve.model.once import OnceOutcome
 from bootserve.store import tables
@@ -24,7 +25,7 @@ from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
 from bootserve.store.rollouts import unfinished
 
-__all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore", "needed_artifacts"]
+__all__ = ["KEPT_REVISIONS", "KEPT_SECONDS", "GenerationStore", "unneeded"]
 
 KEPT_REVISIONS = 10
 """A generation that a pin of one of so many last revisions names cannot be removed."""
@@ -38,7 +39,8 @@ _T = tables.generation
 class GenerationStore:
     """Generations by image and number. Its methods block: use it in the database's thread.
 
-    Every method raises Unavailable when the database is away.
+    One whose manifest has changed in the database is read as a damaged one: no node is given it,
+    and the others stay of use. Every method raises Unavailable when the database is away.
     """
 
     def __init__(self, database: Database) -> None:
@@ -48,18 +50,18 @@ class GenerationStore:
         """Return the generation that ``manifest`` is, and whether it is a new one.
 
         A digest that is known keeps its number; if its generation was removed it is one again,
-        since its artifacts have just been imported. Otherwise it gets the number after the highest
+        since its artifacts have just been imported, and if its manifest was damaged it is whole
+        again. Otherwise it gets the number after the highest
         that its image ever had. ``at`` is in seconds since the epoch; its artifacts must be in the
         artifact store before.
         """
         with self._database.write() as connection:
             known = _by_digest(connection, manifest.digest)
-            if known is not None and known.removed_at is not None:
+            if known is not None and (known.removed_at is not None or known.damaged):
                 append_changes(connection, _imported(known.ref, manifest, at, by, again=True))
             if known is not None:
-                connection.execute(
-                    update(_T).where(_T.c.digest == manifest.digest).values(removed_at=None)
-                )
+                same = update(_T).where(_T.c.digest == manifest.digest)
+                connection.execute(same.values(manifest=manifest.to_bytes(), removed_at=None))
                 return _get(connection, known.ref), False
             highest = select(func.max(_T.c.number)).where(_T.c.image == manifest.image)
             number = (connection.execute(highest).scalar() or 0) + 1
@@ -130,8 +132,7 @@ class GenerationStore:
                 connection.execute(update(_T).where(*match).values(removed_at=at))
                 detail = {"generation": str(ref), "digest": generation.digest}
                 append_changes(connection, AuditEntry(AuditKind.REMOVE, at, by, detail=detail))
-            mine = {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
-            return sorted(mine - needed_artifacts(connection))
+            return unneeded(connection, _digests(generation))
 
     def revoke(self, ref: GenerationRef, *, at: float, by: str, reason: str) -> None:
         """Have no node given ``ref`` any more; a revoked one only gets another reason.
@@ -157,10 +158,10 @@ class GenerationStore:
             _set_revoked(connection, ref, None)
             append_changes(connection, _revoked(ref, at, by, reason, revoked=False))
 
-    def needed_artifacts(self) -> frozenset[str]:
-        """Return the digests of all artifacts of generations that are not removed."""
+    def unneeded(self, digests: Collection[str]) -> Sequence[str]:
+        """Return those of ``digests`` that no generation or NBP needs, sorted."""
         with self._database.read() as connection:
-            return frozenset(needed_artifacts(connection))
+            return unneeded(connection, digests)
 
 
 def _imported(
@@ -187,10 +188,19 @@ def _set_revoked(connection: Connection, ref: GenerationRef, found: Revocation |
     )
 
 
+def _manifest(row: Row[Any]) -> tuple[Manifest, str]:
+    """Return the manifest of a row, and what is wrong with it; then it is none to go by."""
+    try:
+        manifest = parse_manifest(row.manifest)
+    except ManifestError as error:
+        return unknown_manifest(row.image), f"whose stored manifest is damaged ({error})"
+    if (manifest.digest, manifest.image) != (row.digest, row.image):
+        return unknown_manifest(row.image), "whose stored manifest has changed"
+    return manifest, ""
+
+
 def _generation(row: Row[Any]) -> Generation:
-    manifest = parse_manifest(row.manifest)
-    if manifest.digest != row.digest:
-        raise IntegrityError(f"the stored manifest of {row.image}@{row.number} has changed")
+    manifest, damaged = _manifest(row)
     return Generation(
         ref=GenerationRef(row.image, row.number),
         digest=row.digest,
@@ -201,6 +211,7 @@ def _generation(row: Row[Any]) -> Generation:
         revoked=None
         if row.revoked_at is None
         else Revocation(row.revoked_at, row.revoked_by, row.revoked_why),
+        damaged=damaged,
     )
 
 
@@ -217,12 +228,24 @@ def _by_digest(connection: Connection, digest: str) -> Generation | None:
     return None if row is None else _generation(row)
 
 
-def needed_artifacts(connection: Connection) -> set[str]:
-    """Return the digests of the artifacts of all generations, and NBPs, that are not removed."""
+def _digests(generation: Generation) -> set[str]:
+    if generation.damaged:
+        return set()
+    return {artifact.sha256 for artifact in generation.manifest.artifacts.values()}
+
+
+def unneeded(connection: Connection, digests: Collection[str]) -> Sequence[str]:
+    """Return those of ``digests`` that no generation or NBP needs which is not removed, sorted.
+
+    None of them while one of these generations is damaged: what it needs is not known.
+    """
     rows = connection.execute(select(_T).where(_T.c.removed_at.is_(None)))
-    found = {a.sha256 for row in rows for a in _generation(row).manifest.artifacts.values()}
+    generations = [_generation(row) for row in rows]
+    if any(one.damaged for one in generations):
+        return []
+    needed = set[str]().union(*map(_digests, generations))
     nbps = select(tables.nbp.c.digest).where(tables.nbp.c.removed_at.is_(None))
-    return found.union(connection.execute(nbps).scalars())
+    return sorted(set(digests) - needed.union(connection.execute(nbps).scalars()))
 
 
 def _users(connection: Connection, ref: GenerationRef, now: float) -> Sequence[str]:

@@ -15,7 +15,7 @@ from bootserve.store import tables
 from bootserve.store.audit import append_changes
 from bootserve.store.database import Database
 from bootserve.store.desired import latest_revision
-from bootserve.store.generations import KEPT_REVISIONS, needed_artifacts
+from bootserve.store.generations import KEPT_REVISIONS, unneeded
 
 __all__ = ["NbpStore"]
 
@@ -85,7 +85,7 @@ class NbpStore:
             if row.removed_at is None:
                 connection.execute(update(_T).where(_T.c.name == name).values(removed_at=at))
                 append_changes(connection, _entry("removed", _nbp(row), at, by))
-            return sorted({row.digest} - needed_artifacts(connection))
+            return unneeded(connection, {row.digest})
 
 
 def _entry(what: str, nbp: Nbp, at: float, by: str) -> AuditEntry:

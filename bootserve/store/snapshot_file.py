@@ -142,6 +142,7 @@ def _encode_generation(generation: Generation) -> dict[str, Any]:
         "imported_by": generation.imported_by,
         "removed_at": generation.removed_at,
         "revoked": dataclasses.asdict(generation.revoked) if generation.revoked else None,
+        "damaged": generation.damaged,
     }
 
 
@@ -172,4 +173,5 @@ def _decode_generation(data: dict[str, Any]) -> Generation:
         imported_by=data["imported_by"],
         removed_at=data["removed_at"],
         revoked=Revocation(**revoked) if revoked else None,
+        damaged=data.get("damaged", ""),  # versions before a damaged one could be told
     )

@@ -19,6 +19,7 @@ GENERATIONS = {g.ref: g for g in (generation(f"web@{n}") for n in range(1, 6))} 
         generation("ceph@1"),
         generation("web@9", removed=True),
         generation("web@10", revoked="it eats disks"),
+        replace(generation("web@11"), damaged="whose stored manifest has changed"),
     )
 }
 HERE = {"rack": "r1", "role": "compute"}
@@ -64,6 +65,11 @@ def test_the_most_specific_pin_of_the_nodes_image_wins(pins: str, expected: str)
             "rack/r1 web@10;site web@1",
             Action.UNRESOLVABLE,
             "pin rack/r1 names web@10, which was revoked (it eats disks)",
+        ),
+        (
+            "rack/r1 web@11;site web@1",
+            Action.UNRESOLVABLE,
+            "pin rack/r1 names web@11, whose stored manifest has changed",
         ),
     ],
 )

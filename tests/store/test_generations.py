@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bootserve.errors import Conflict, IntegrityError, NotFound
+from bootserve.errors import Conflict, NotFound
 from bootserve.model.desired import DesiredState, Pin, Scope, ScopeKind
 from bootserve.model.generation import Artifact, GenerationRef, Manifest, Revocation
 from bootserve.model.names import Arch
@@ -94,12 +95,13 @@ def test_a_removed_generation_keeps_its_manifest_and_its_number(store: Generatio
 
 def test_removal_names_the_artifacts_that_nothing_needs(store: GenerationStore) -> None:
     register(store, manifest(root="a"), manifest(root="b"))
-    assert store.needed_artifacts() == {"a" * 64, "b" * 64, "2" * 64, "3" * 64}
+    needed = ("2" * 64, "3" * 64, "a" * 64, "b" * 64)
+    assert store.unneeded([*needed, "f" * 64, "e" * 64]) == ["e" * 64, "f" * 64]
     assert store.remove(GenerationRef("web", 1), at=1.0) == ["a" * 64]
     assert store.remove(GenerationRef("web", 1), at=5.0) == ["a" * 64]
     assert store.get(GenerationRef("web", 1)).removed_at == 1.0
     assert store.remove(GenerationRef("web", 2), at=1.0) == ["2" * 64, "3" * 64, "b" * 64]
-    assert store.needed_artifacts() == frozenset()
+    assert store.unneeded(needed) == list(needed)
 
 
 def test_what_is_not_there(store: GenerationStore) -> None:
@@ -193,15 +195,49 @@ def test_a_generation_is_kept_an_hour_after_a_node_booted_it(
     assert store.users(ref, 1001.0 + 1.5 * HOUR) == []
 
 
-def test_a_manifest_changed_in_the_database_is_not_used(
-    tmp_path: Path, database: Database, store: GenerationStore
-) -> None:
-    register(store, manifest(root="a"))
-    with sqlite3.connect(tmp_path / "bootserve.sqlite") as raw:
-        raw.execute("UPDATE generation SET manifest = ?", (manifest(root="b").to_bytes(),))
+def tamper(folder: Path, ref: str, data: bytes) -> None:
+    """Write ``data`` over the stored manifest of ``ref``."""
+    image, number = ref.split("@")
+    raw = sqlite3.connect(folder / "bootserve.sqlite")
+    with raw:
+        match = (data, image, number)
+        raw.execute("UPDATE generation SET manifest = ? WHERE image = ? AND number = ?", match)
     raw.close()
-    with pytest.raises(IntegrityError, match="web@1 has changed"):
-        store.get(GenerationRef("web", 1))
+
+
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        (manifest(root="b").to_bytes(), "whose stored manifest has changed"),
+        (b"{}", r"whose stored manifest is damaged \(the manifest is malformed at image.*\)"),
+        (b"\xff", r"whose stored manifest is damaged \(.*\)"),
+    ],
+)
+def test_a_manifest_changed_in_the_database_bars_its_generation_alone(
+    tmp_path: Path, database: Database, store: GenerationStore, stored: bytes, why: str
+) -> None:
+    register(store, manifest(root="a"), manifest(root="c"))
+    tamper(tmp_path, "web@1", stored)
+    damaged, good = store.list()
+    assert re.fullmatch(why, damaged.barred)
+    assert not {"a" * 64, "b" * 64} & {a.sha256 for a in damaged.manifest.artifacts.values()}
+    assert (good.barred, good.manifest) == ("", manifest(root="c"))
+    assert store.unneeded(["f" * 64]) == [], "what the damaged one needs is not known"
+    assert store.remove(good.ref, at=1.0) == []
+
+    again, created = store.register(manifest(root="a"), at=30.0, by="bob")
+    assert (str(again.ref), again.manifest, created) == ("web@1", manifest(root="a"), False)
+    assert not again.barred
+    assert store.unneeded(["c" * 64, "a" * 64]) == ["c" * 64]
+
+
+def test_a_damaged_generation_can_be_removed(tmp_path: Path, store: GenerationStore) -> None:
+    register(store, manifest(root="a"))
+    tamper(tmp_path, "web@1", b"{}")
+    assert store.remove(GenerationRef("web", 1), at=1.0) == []
+    assert store.list() == []
+    assert store.unneeded(["a" * 64]) == ["a" * 64]
+    assert register(store, manifest(root="b")) == ["web@2"]
 
 
 def test_scopes_in_reasons_are_spelt_as_an_admin_writes_them(

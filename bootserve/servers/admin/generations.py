@@ -9,7 +9,8 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from bootserve.errors import Conflict, InvalidInput, NotFound
+from bootserve.core.resolve import REPAIR
+from bootserve.errors import Conflict, IntegrityError, InvalidInput, NotFound
 from bootserve.model.generation import Generation, GenerationRef, parse_manifest
 from bootserve.servers.admin.needs import OPERATOR, VIEWER, anywhere, site
 from bootserve.servers.admin.paging import page
@@ -47,8 +48,9 @@ def _out(
         imported_by=generation.imported_by,
         removed_at=generation.removed_at,
         revoked=RevocationOut(**asdict(generation.revoked)) if generation.revoked else None,
+        damaged=generation.damaged,
         used_by=used_by or [],
-        manifest=json.loads(manifest.to_bytes()) if whole else None,
+        manifest=json.loads(manifest.to_bytes()) if whole and not generation.damaged else None,
     )
 
 
@@ -122,6 +124,8 @@ class _Generations:
 
     async def verify(self, call: Call[Request, NoQuery]) -> VerifyOut:
         generation = self._find(call.path["name"])
+        if generation.damaged:
+            raise IntegrityError(f"{generation.ref}, {generation.damaged}", hint=REPAIR)
         results = {
             name: await self._verify(artifact.sha256)
             for name, artifact in generation.manifest.artifacts.items()

@@ -61,7 +61,11 @@ class RevokeBody(Request):
 
 
 class GenerationOut(Answer):
-    """A generation. ``manifest`` is there when one is asked for, not in lists."""
+    """A generation. ``manifest`` is there when one is asked for, not in lists.
+
+    ``damaged`` says what is wrong with the manifest that is stored; then architecture, size and
+    manifest are not known.
+    """
 
     name: str
     digest: str
@@ -71,6 +75,7 @@ class GenerationOut(Answer):
     imported_by: str
     removed_at: float | None
     revoked: RevocationOut | None = None
+    damaged: str = ""
     used_by: list[str] = []
     manifest: dict[str, Any] | None = None
 

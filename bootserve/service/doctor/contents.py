@@ -88,7 +88,8 @@ def _wanted(saved: SavedState | None) -> dict[str, tuple[str, int]]:
         return found
     for pin in saved.state.pins.values():
         generation = saved.generations.get(pin.generation)
-        for name, artifact in generation.manifest.artifacts.items() if generation else ():
+        known = generation is not None and not generation.damaged
+        for name, artifact in generation.manifest.artifacts.items() if generation and known else ():
             found[artifact.sha256] = (f"{name} of {pin.generation}", artifact.size)
     for nbp_pin in saved.state.nbp_pins.values():
         nbp = saved.nbps.get(nbp_pin.nbp)
