@@ -115,7 +115,7 @@ def import_image(
     """Import a bundle, or files, as the next generation of an image.
 
     What has a digest that is known already is the generation that has it. An upload that broke off
-    is gone on with when the command is run again.
+    is gone on with when the command is run again within a day.
     """
     given = {"kernel": kernel, "initrd": initrd, "root": root}
     _check_choice(bundle, name, given, root_tar)

@@ -35,10 +35,18 @@ async def upload_bundle(api: Api, bundle: Bundle, moved: Moved) -> Reply[ImportO
     artifacts = bundle.manifest.artifacts
     # A server that is away from the start is said at once; one that goes away is waited for.
     await api.call("GET", f"/uploads/{artifacts['root'].sha256}", UploadOut)
-    for name, artifact in artifacts.items():
-        await upload_file(api, bundle.artifact(name), artifact, partial(moved, name))
     text = bundle.manifest.to_bytes().decode()
-    return await api.call("POST", "/generations", ImportOut, body={"manifest": text}, patient=True)
+    body, again = {"manifest": text}, True
+    while True:
+        for name, artifact in artifacts.items():
+            await upload_file(api, bundle.artifact(name), artifact, partial(moved, name))
+        try:
+            return await api.call("POST", "/generations", ImportOut, body=body, patient=True)
+        except Problem as problem:
+            # 409: an artifact is gone again, which was no generation's yet. Send what is lacking.
+            if problem.status != CONFLICT or not again:
+                raise
+            again = False
 
 
 async def upload_file(

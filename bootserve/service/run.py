@@ -22,6 +22,7 @@ from bootserve.servers.boot import files, heartbeats, reports, scripts
 from bootserve.servers.boot.app import make_app as make_boot_app
 from bootserve.servers.boot.front import IDLE_SECONDS, Listener, Unasked
 from bootserve.servers.boot.plain_heartbeats import PlainHeartbeats
+from bootserve.servers.collector import Collector
 from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
@@ -157,6 +158,7 @@ async def _start(
     parts.saver.publish(parts.current.snapshot)
     memory = Memory(parts, log)
     await memory.start()
+    collector = Collector(kept.artifacts, kept.generations, parts.sql, log)
     scrubber = Scrubber(kept.artifacts, parts.settings.state_dir / SCRUBBED_FILE, log)
     stack.push_async_callback(parts.saver.save)
     stack.push_async_callback(parts.audit.stop)
@@ -169,13 +171,14 @@ async def _start(
     stack.background(parts.rollouts.run())
     stack.background(parts.filler.run(memory.back))
     stack.background(scrubber.run(parts.settings.scrub_hours))
+    stack.background(collector.run())
     stack.push_async_callback(parts.rebooting.stop)
     stack.background(parts.rebooting.run())
     stack.background(parts.audit.run())
     stack.background(parts.audit.watch_over())
     planes = Together()
     stack.push_async_callback(planes.end)
-    await _start_admin(parts, kept, ports, tls, scrubber, reload, stack, planes)
+    await _start_admin(parts, kept, ports, tls, scrubber, collector, reload, stack, planes)
     await _start_boot_http(parts, kept, log, stack, planes)
     for segment in parts.segments:
         await segment.tftp.start()
@@ -200,6 +203,7 @@ async def _start_admin(
     ports: Ports,
     tls: Tls | None,
     scrubber: Scrubber,
+    collector: Collector,
     reload: Callable[[], None],
     stack: Lifetime,
     planes: Together,
@@ -215,6 +219,7 @@ async def _start_admin(
         generations=kept.generations,
         boots=kept.boots,
         artifacts=kept.artifacts,
+        collector=collector,
         sender=parts.sender,
         http_base=parts.segments[0].http_base,
         guards=parts.guards,

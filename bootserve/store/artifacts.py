@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -85,6 +85,12 @@ class ArtifactStore(Protocol):
 
     def quarantined(self) -> Sequence[str]:
         """Return the digests in quarantine that no good artifact has replaced, sorted."""
+
+    def touched(self, digest: str) -> float:
+        """Return when the last byte of the artifact came, in epoch seconds; 0 without one."""
+
+    def uploads(self) -> Mapping[str, float]:
+        """Return the uploads that are not complete, and when the last byte of each came."""
 
     def prune_uploads(self, before: float) -> Sequence[str]:
         """Drop uploads untouched since ``before`` and return their digests."""
@@ -288,19 +294,39 @@ class DirectoryStore:
             found = (path.name for path in self._quarantine.iterdir())
             return sorted(n for n in found if _DIGEST.fullmatch(n) and not self.has(n))
 
+    def touched(self, digest: str) -> float:
+        """Return when the last byte of the artifact came, in epoch seconds; 0 without one.
+
+        One in quarantine counts.
+        """
+        for file in (self._file(digest), self._quarantine / digest):
+            with os_errors(f"looking at {file}"), contextlib.suppress(FileNotFoundError):
+                return file.stat().st_mtime
+        return 0.0
+
+    def uploads(self) -> Mapping[str, float]:
+        """Return the uploads that are not complete, and when the last byte of each came.
+
+        Times are in seconds since the epoch. Raises Refused or Unavailable when the directory
+        cannot be read.
+        """
+        found = {}
+        with os_errors(f"listing {self._partial}"):
+            for path in self._partial.iterdir():
+                if _DIGEST.fullmatch(path.name):
+                    with contextlib.suppress(FileNotFoundError):  # it has just become whole
+                        found[path.name] = path.stat().st_mtime
+        return found
+
     def prune_uploads(self, before: float) -> Sequence[str]:
         """Drop uploads untouched since ``before`` (seconds since the epoch), return their digests.
 
         Raises Refused or Unavailable when the directory cannot be read.
         """
-        stale = []
-        with os_errors(f"listing {self._partial}"):
-            for path in self._partial.iterdir():
-                if _DIGEST.fullmatch(path.name) and path.stat().st_mtime < before:
-                    stale.append(path.name)
+        stale = sorted(digest for digest, at in self.uploads().items() if at < before)
         for digest in stale:
             self.abort(digest)
-        return sorted(stale)
+        return stale
 
 
 def _sha256(file: Path) -> str:

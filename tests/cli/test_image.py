@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -15,13 +16,15 @@ from typing import Any
 import pytest
 from vm_harness.server import BootServer
 
-from bootserve.build.bundle import artifact_of, write_bundle
+from bootserve.build.bundle import artifact_of, read_bundle, write_bundle
 from bootserve.build.progress import Progress
 from bootserve.cli import transfer
+from bootserve.cli.client import Api, Endpoint, Reply
 from bootserve.cli.meters import build_meter
 from bootserve.cli.output import Output
 from bootserve.model.generation import Manifest
 from bootserve.model.names import Arch
+from bootserve.servers.admin.schemas_seen import ImportOut
 from tests.cli.runner import Cli, run_on_terminal
 from tests.support.api import Admin
 
@@ -186,6 +189,25 @@ def test_an_upload_goes_on_where_it_broke_off(cli: Cli, admin: Admin, tmp_path: 
     assert "11.0 kB in " in result.err  # kernel, initrd and the last 4000 bytes of the root
 
 
+def test_what_was_dropped_before_it_was_registered_is_sent_again(cli: Cli, tmp_path: Path) -> None:
+    manifest = bundle(tmp_path / "b", "dropped")
+    dropped: list[Path] = []
+
+    def moved(name: str, count: int) -> None:
+        """Drop the kernel when the last artifact has come, as an import without room has it."""
+        if not dropped and (name, count) == ("root", manifest.artifacts["root"].size):
+            dropped.extend(cli.state_dir.rglob(manifest.artifacts["kernel"].sha256))
+            dropped[0].unlink()
+
+    async def send() -> Reply[ImportOut]:
+        async with Api(Endpoint(cli.state_dir / "admin.sock")) as api:
+            return await transfer.upload_bundle(api, read_bundle(tmp_path / "b"), moved)
+
+    done = asyncio.run(send())
+    assert (done.value.generation.name, len(dropped)) == ("dropped@1", 1)
+    assert cli("image", "verify", "dropped@1").out.count(": ok\n") == 3
+
+
 def test_an_upload_outlives_a_killed_server(cli: Cli, server: BootServer, tmp_path: Path) -> None:
     bundle(tmp_path / "b", "survivor", size=12 * CHUNK)
     partial = cli.state_dir / "artifacts" / "partial"
@@ -228,6 +250,24 @@ def test_a_bundle_that_is_damaged_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "b" / "manifest.json").write_text("{")
     assert "malformed" in cli("image", "import", tmp_path / "b", code=1).err
     assert cli.json("image", "list", "damaged")["generations"] == []
+
+
+def test_a_manifest_that_does_not_match_is_refused(cli: Cli, tmp_path: Path) -> None:
+    manifest = bundle(tmp_path / "b", "mismatch")
+    path, true = tmp_path / "b" / "manifest.json", manifest.to_bytes().decode()
+    kernel = manifest.artifacts["kernel"].sha256
+    other = hashlib.sha256(b"another kernel").hexdigest()
+    path.write_text(json.dumps(json.loads(true), indent=1))
+    assert "is not canonical JSON" in cli("image", "import", tmp_path / "b", code=1).err
+    path.write_text(true.replace(kernel, other))  # it promises what the bundle has not
+    assert f"artifact kernel ({other}) is missing" in (
+        cli("image", "import", tmp_path / "b", code=1).err
+    )
+    (tmp_path / "b" / "sha256" / kernel).rename(tmp_path / "b" / "sha256" / other)
+    refused = cli("image", "import", tmp_path / "b", code=1)
+    assert f"what came for {other} has the sha256 {kernel}" in refused.err
+    assert cli.json("image", "list", "mismatch")["generations"] == []
+    assert list(cli.state_dir.rglob(other)) == list(cli.state_dir.rglob(kernel)) == []
 
 
 def test_three_files_become_a_generation(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from vm_harness.lab import Lab
+from vm_harness.net import Namespace
 
+from bootserve.model.generation import Manifest
+from bootserve.model.names import Arch
 from tests.service.conftest import Servers
 from tests.support.api import Admin, Problem
 from tests.support.curl import curl
@@ -24,14 +28,63 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def files(folder: Path) -> set[str]:
-    return {
-        str(path.relative_to(folder)) for path in folder.rglob("artifacts/**/*") if path.is_file()
-    }
+    """Return the files of the artifact store."""
+    root = folder / "artifacts"
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
-    lab: Lab, servers: Servers, disk: Path
-) -> None:
+def lose_records(admin: Admin, client: Namespace, script: str) -> None:
+    """Have a node report, on a full disk, until the journal has lost something, and says so."""
+    boot = script.split("bootserve.boot=")[1].split()[0]
+    report = ["-H", f"Authorization: Bearer {'d' * 64}", "--data-binary", "x" * 16_000]
+    deadline = time.monotonic() + 60
+    while not (status := admin.call("GET", "/status"))["journal_lost"]:
+        assert time.monotonic() < deadline
+        assert curl(client, f"/report/{boot}?phase=failed", *report).status == 202
+    shown = [one for one in status["problems"] if "the journal cannot be written" in one]
+    lost = status["journal_lost"]
+    verb = "record is" if lost == 1 else "records are"
+    assert shown == [f"the journal cannot be written; {lost} {verb} lost"]
+    assert (status["journal_full"], status["ready"]) == (True, False)
+    metric = admin.raw("GET", "/metrics")[1].decode()
+    assert f"bootserve_journal_lost_total {float(lost)}" in metric
+
+
+def test_an_import_that_does_not_fit_is_undone(servers: Servers, disk: Path) -> None:
+    server = servers.make(state_dir=disk / "state")
+    server.start()
+    admin = Admin(server.state_dir)
+    admin.publish("web", "1")
+    before = files(server.state_dir)
+    for _ in range(2):
+        with pytest.raises(Problem) as refused:  # kernel and initrd fit, the root does not
+            admin.publish("web", "2", os.urandom(12 << 20))
+        assert refused.value.status == 507
+        assert refused.value.document["type"] == "urn:bootserve:problem:storage-full"
+        assert files(server.state_dir) == before
+    generations = admin.call("GET", "/generations")["generations"]
+    assert [one["name"] for one in generations] == ["web@1"]
+    assert admin.publish("web", "2") == "web@2"
+
+
+def test_an_import_whose_registration_does_not_fit_is_undone(servers: Servers, disk: Path) -> None:
+    server = servers.make(state_dir=disk / "state")
+    server.start()
+    admin = Admin(server.state_dir)
+    before = files(server.state_dir)
+    parts = {part: admin.upload(part.encode()) for part in ("kernel", "initrd", "root")}
+    packages = {f"package-{n}": "1" for n in range(50_000)}  # more than what the database has free
+    manifest = Manifest(image="web", arch=Arch.AMD64, artifacts=parts, packages=packages)
+    fill(disk / "filler")
+    with pytest.raises(Problem) as refused:
+        admin.register(manifest)
+    assert refused.value.status == 507
+    assert files(server.state_dir) == before
+    (disk / "filler").unlink()
+    assert admin.publish("web", "1") == "web@1"
+
+
+def test_boots_go_on_and_what_is_lost_is_on_record(lab: Lab, servers: Servers, disk: Path) -> None:
     state = disk / "state"
     server = servers.make(state_dir=state)
     server.start()
@@ -39,16 +92,7 @@ def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
     client = lab.client("full", "10.44.0.61")
     client.ip("link", "set", "eth1", "address", MAC)
     admin.bring_in(MAC)
-    before = files(state)
-
-    with pytest.raises(Problem) as refused:
-        admin.publish("web", "2", os.urandom(12 << 20))
-    assert refused.value.status == 507
-    assert refused.value.document["type"] == "urn:bootserve:problem:storage-full"
-    assert {name for name in files(state) - before if "partial" in name} == set()
-    generations = admin.call("GET", "/generations")["generations"]
-    assert [one["name"] for one in generations] == ["web@1"]
-    assert admin.publish("web", "2") == "web@2"
+    admin.publish("web", "2")
 
     filler = disk / "filler"
     fill(filler)
@@ -61,12 +105,18 @@ def test_an_import_that_does_not_fit_is_undone_and_boots_go_on(
         curl(client, "/boot/52-54-00-00-00-99.ipxe")
     assert scripts == {200}
     assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@1"
+    lose_records(admin, client, curl(client, f"/boot/{MAC}.ipxe").text)
 
     filler.unlink()
     assert admin.call("PUT", "/pins", scope="site", generation="web@2")["nodes_changed"] == 1
     assert "bootserve.generation=web@2" in curl(client, f"/boot/{MAC}.ipxe").text
+    admin.wait_ready(60)
+    lost = admin.call("GET", "/status")["journal_lost"]
+    gaps = admin.call("GET", "/audit?kind=gap")["records"]
+    assert sum(one["detail"]["count"] for one in gaps) == lost > 0
     server.restart()
     assert admin.call("GET", "/pins")["pins"][0]["generation"] == "web@2"
+    assert admin.call("POST", "/audit/verify")["intact"]
 
 
 def test_a_server_that_died_on_a_full_disk_starts_and_nodes_boot(

@@ -57,8 +57,6 @@ def _out(
 class _Generations:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
-        # An import and a removal must not cross: one deletes the artifacts the other counts on.
-        self._lock = asyncio.Lock()
 
     def _find(self, name: str) -> Generation:
         ref = GenerationRef.parse(name)
@@ -92,7 +90,7 @@ class _Generations:
     async def register(self, call: Call[ImportBody, NoQuery]) -> ImportOut:
         manifest = parse_manifest(call.body.manifest.encode())
         plane = self._plane
-        async with self._lock:
+        async with plane.collector.undoing(), plane.collector.lock:
             for name, artifact in manifest.artifacts.items():
                 if not await asyncio.to_thread(plane.artifacts.has, artifact.sha256):
                     raise Conflict(f"the {name} {artifact.sha256} has not been uploaded")
@@ -104,11 +102,10 @@ class _Generations:
 
     async def remove(self, call: Call[Request, NoQuery]) -> GenerationOut:
         plane = self._plane
-        async with self._lock:
+        async with plane.collector.lock:
             ref = self._find(call.path["name"]).ref
             await plane.flush()
-            for digest in await plane.committer.remove(ref, call.subject):
-                await asyncio.to_thread(plane.artifacts.delete, digest)
+            await plane.collector.delete(await plane.committer.remove(ref, call.subject))
         return _out(plane.current.snapshot.generations[ref])
 
     async def revoke(self, call: Call[RevokeBody, NoQuery]) -> GenerationOut:
@@ -150,6 +147,10 @@ class _Generations:
         )
 
     async def upload(self, call: Call[Request, UploadQuery]) -> UploadOut:
+        async with self._plane.collector.undoing():
+            return await self._receive(call)
+
+    async def _receive(self, call: Call[Request, UploadQuery]) -> UploadOut:
         digest, store, query = call.path["hex"], self._plane.artifacts, call.query
         offset = query.offset
         if await asyncio.to_thread(store.has, digest):

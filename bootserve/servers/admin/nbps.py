@@ -72,8 +72,6 @@ def _listed(nbp: Nbp, query: NbpQuery) -> bool:
 class _Nbps:
     def __init__(self, plane: AdminPlane) -> None:
         self._plane = plane
-        # Adding one and removing another with the same file must not cross.
-        self._lock = asyncio.Lock()
 
     def _out(self, nbp: Nbp) -> NbpOut:
         return NbpOut(
@@ -121,7 +119,7 @@ class _Nbps:
     async def add(self, call: Call[NbpBody, NoQuery]) -> NbpAdded:
         body, plane = call.body, self._plane
         name = check_nbp_name(body.name, body.arch)
-        async with self._lock:
+        async with plane.collector.undoing(), plane.collector.lock:
             path = await asyncio.to_thread(plane.artifacts.path, body.digest)
             if path is None:
                 raise Conflict(f"the file {body.digest} has not been uploaded")
@@ -132,9 +130,8 @@ class _Nbps:
 
     async def remove(self, call: Call[Request, NoQuery]) -> NbpOut:
         plane, name = self._plane, call.path["name"]
-        async with self._lock:
-            for digest in await plane.committer.remove_nbp(name, call.subject):
-                await asyncio.to_thread(plane.artifacts.delete, digest)
+        async with plane.collector.lock:
+            await plane.collector.delete(await plane.committer.remove_nbp(name, call.subject))
         return self._out(plane.current.snapshot.nbps[name])
 
     async def pin(self, call: Call[NbpPinBody, NoQuery]) -> CommitOut:

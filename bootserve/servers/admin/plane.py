@@ -20,6 +20,7 @@ from bootserve.servers.admin.schemas_seen import StatusOut
 from bootserve.servers.audit import AuditDesk
 from bootserve.servers.boot.guards import Guards
 from bootserve.servers.boot.sending import Sender
+from bootserve.servers.collector import Collector
 from bootserve.servers.committer import Committed, Committer
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
@@ -63,6 +64,7 @@ class AdminPlane:
     generations: GenerationStore
     boots: BootStore
     artifacts: ArtifactStore
+    collector: Collector
     sender: Sender
     http_base: str
     guards: Guards
