@@ -10,8 +10,10 @@ import pytest
 from vm_harness.lab import Lab
 from vm_harness.server import BootServer
 
+from bootserve.model.generation import Manifest
+from bootserve.model.names import Arch
 from tests.service.conftest import Servers
-from tests.support.api import Admin
+from tests.support.api import Admin, Problem
 from tests.support.curl import curl
 
 
@@ -141,3 +143,31 @@ def test_a_generation_in_use_is_not_removed_and_a_removed_one_keeps_its_manifest
     status, answer = admin.raw("PUT", "/api/v1/pins", b'{"scope": "site", "generation": "spare@1"}')
     assert (status, "were removed" in answer.decode()) == (404, True)
     assert admin.publish("spare", "spare") == "spare@1"
+
+
+def test_a_manifest_that_does_not_match_what_came_is_no_generation(servers: Servers) -> None:
+    server = servers.start()
+    admin = Admin(server.state_dir)
+    parts = {part: admin.upload(part.encode()) for part in ("kernel", "initrd", "root")}
+    true = Manifest(image="web", arch=Arch.AMD64, artifacts=parts).to_bytes().decode()
+    root = parts["root"].sha256
+    other = hashlib.sha256(b"roof").hexdigest()
+
+    def refused(manifest: str) -> tuple[int, str]:
+        with pytest.raises(Problem) as caught:
+            admin.call("POST", "/generations", manifest=manifest)
+        return caught.value.status, caught.value.document["detail"]
+
+    assert refused(true.replace(root, other)) == (409, f"the root {other} has not been uploaded")
+    status, answer = admin.raw("PUT", f"/api/v1/artifacts/{other}?size=4", b"root")
+    assert (status, f"has the sha256 {root}" in answer.decode()) == (422, True)
+    assert refused(true.replace(root, other))[0] == 409
+    sized = true.replace(f'"{root}","size":4', f'"{root}","size":5')
+    assert refused(sized) == (400, "the root has 4 bytes, not 5")
+    assert refused(f" {true}") == (400, "the manifest is not canonical JSON")
+    assert refused(true.replace('"format":1', '"format":2'))[0] == 400
+    assert admin.call("GET", "/generations?removed=true")["generations"] == []
+    assert list(server.state_dir.rglob(other)) == []
+
+    found = admin.call("POST", "/generations", manifest=true)["generation"]
+    assert found["digest"] == hashlib.sha256(true.encode()).hexdigest()
