@@ -10,6 +10,7 @@ from vm_harness.lab import Lab
 from vm_harness.net import Namespace
 from vm_harness.server import BootServer
 
+from tests.cli.runner import Cli
 from tests.service.conftest import Servers
 from tests.support.api import Admin, Problem
 from tests.support.curl import curl
@@ -56,6 +57,11 @@ def check_said(admin: Admin, server: BootServer) -> None:
         with pytest.raises(Problem, match="web@1, whose stored manifest has changed") as refused:
             admin.call(method, path, scope="rack/r1", generation="web@1")
         assert refused.value.status == 422
+    cli = Cli(server.state_dir)
+    assert "web@1 (DAMAGED)" in cli("image", "list", "web").out
+    refused_show = cli("image", "show", "web@1", code=1).err
+    assert "web@1, whose stored manifest has changed" in refused_show
+    assert "Import the generation's bundle again" in refused_show
     shown = admin.call("GET", "/generations/web@1")
     assert (shown["damaged"], shown["manifest"]) == ("whose stored manifest has changed", None)
 
