@@ -162,11 +162,13 @@ class KnownGood:
             return replace(seen or Sighting(), degraded=why, failing=mark.instead_of)
         if trial is None:
             return seen
-        why = self._judge(node, trial.generation, now)
-        if not why and not trial.problem:
-            return seen
+        newer = seen is not None and next(reversed(trial.boots)) > seen.boot
         return replace(
-            seen or Sighting(), degraded=why, failing=trial.generation, problem=trial.problem
+            seen or Sighting(),
+            degraded=self._judge(node, trial.generation, now),
+            failing=trial.generation,
+            problem=trial.problem,
+            newer_at=trial.last_at if newer else 0.0,
         )
 
     def came_up(self, node: str) -> None:

@@ -138,8 +138,17 @@ def _since(member: Member, seen: Sighting) -> bool:
     return seen.minted_at >= member.since
 
 
+def _starts_again(seen: Sighting) -> bool:
+    """Whether the node has left the boot that it was up with, as far as anybody can tell.
+
+    A script alone says nothing of a node that sends heartbeats: whoever is on the wire may fetch
+    one in its name. It goes on speaking by its boot, or falls silent, or reports by the new one.
+    """
+    return seen.newer_at > 0 and not seen.agent
+
+
 def _waiting(work: Work, member: Member, seen: Sighting) -> None:
-    if _is_up(work.rollout, seen):
+    if _is_up(work.rollout, seen) and not _starts_again(seen):
         _soak(work, member, seen)
     elif _is_failing(work.rollout, seen):
         _fail(work, member, seen.degraded, up=False)
@@ -169,7 +178,7 @@ def _booting(work: Work, member: Member, seen: Sighting) -> None:
 def _other(rollout: Rollout, seen: Sighting) -> str:
     if seen.generation != rollout.generation:
         return f"it came up with {seen.generation}"
-    return f"it came up with the root {seen.root or '(none named)'}, not its generation's"
+    return f"it runs the root {seen.root or '(none named)'}, not its generation's"
 
 
 def _overdue(work: Work, seen: Sighting) -> str:
@@ -181,9 +190,16 @@ def _soaking(work: Work, member: Member, seen: Sighting) -> None:
     if work.winding_down:
         finish(work, member, MemberState.WAITING, up=True)
     elif seen.boot != member.boot:
-        after = max(0.0, seen.minted_at - member.since)
-        _fail(work, member, f"it started again {after:.0f} s after it was up", up=bool(seen.up_at))
+        _fail(work, member, _again(member, seen.minted_at), up=bool(seen.up_at))
+    elif _starts_again(seen):
+        _fail(work, member, _again(member, seen.newer_at), up=False)
     elif seen.silent:
         _fail(work, member, "its heartbeats stopped while it soaked", up=False)
-    elif work.now - member.since >= work.rollout.policy.soak:
+    elif seen.root != work.rollout.root:
+        _fail(work, member, _other(work.rollout, seen), up=True)
+    elif work.soaked(member, seen):
         finish(work, member, MemberState.DONE, up=True)
+
+
+def _again(member: Member, minted_at: float) -> str:
+    return f"it started again {max(0.0, minted_at - member.since):.0f} s after it was up"

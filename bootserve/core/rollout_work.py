@@ -14,6 +14,7 @@ from bootserve.model.rollout import (
     Rollout,
     RolloutEvent,
     RolloutState,
+    Sighting,
     StageFailure,
 )
 
@@ -67,6 +68,15 @@ class Work:
     def late(self, member: Member) -> bool:
         """Whether ``member`` has taken too long to report up."""
         return self._over(member.since, self.rollout.policy.node_timeout)
+
+    def soaked(self, member: Member, seen: Sighting) -> bool:
+        """Whether ``member`` is known to have stayed up for the soak time.
+
+        One that sends heartbeats has to say so when it is over: that it said nothing else is no
+        word of it. Time when nobody listened is no time here either.
+        """
+        end = max(member.since, self._since) + self.rollout.policy.soak
+        return (seen.heard_at if seen.agent else self.now) >= end
 
     @property
     def stage_late(self) -> bool:

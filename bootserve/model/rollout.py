@@ -195,9 +195,10 @@ class Sighting:
 
     ``boot`` is the newest boot that it reported anything by, minted at ``minted_at`` for
     ``generation``; ``up_at`` when it said that it was up, 0 for not yet, and ``root`` the sha256
-    of the root that it named then. ``silent``: its heartbeats have stopped. ``problem`` is its own
-    word that the boot came to nothing; ``degraded`` why it is found not to come up with the
-    generation ``failing``.
+    of the root that it named last, at ``heard_at``. ``agent``: it sends heartbeats, and ``silent``:
+    they have stopped. ``newer_at`` is when it was given a script since, by which it said nothing
+    yet, 0 for never. ``problem`` is its own word that the boot came to nothing; ``degraded`` why it
+    is found not to come up with the generation ``failing``.
     """
 
     boot: str = ""
@@ -205,7 +206,10 @@ class Sighting:
     generation: GenerationRef | None = None
     up_at: float = 0.0
     root: str = ""
+    heard_at: float = 0.0
+    agent: bool = False
     silent: bool = False
+    newer_at: float = 0.0
     problem: str = ""
     degraded: str = ""
     failing: GenerationRef | None = None

@@ -11,6 +11,7 @@ from bootserve.core.diffs import DiffBook
 from bootserve.core.drift import Watch, overdue
 from bootserve.core.heartbeats import HeartbeatBook, Running
 from bootserve.core.snapshot import Snapshot
+from bootserve.core.vigil import Vigil
 from bootserve.errors import BootserveError
 from bootserve.model.drift import DriftChange
 from bootserve.servers.current import Current
@@ -29,8 +30,8 @@ SAVE_SWEEPS = 30
 class HeartbeatKeeper:
     """The running server's heartbeats.
 
-    ``spoken`` records who fell silent or is heard again (Recorder.spoken). ``watch`` is since when
-    this server listens.
+    ``spoken`` records who fell silent or is heard again (Recorder.spoken): who has missed
+    ``missed`` heartbeats while this server listened.
     """
 
     def __init__(
@@ -42,16 +43,22 @@ class HeartbeatKeeper:
         current: Current,
         spoken: Callable[[Sequence[DriftChange]], None],
         log: Any,
-        watch: Watch,
+        missed: int,
     ) -> None:
         self.book = book
         self.diffs = diffs
-        self.watch = watch
         self.store = store
+        self._vigil = Vigil()
+        self._missed = missed
+        self.watch()
         self._database = database
         self._current = current
         self._spoken = spoken
         self._log = log
+
+    def watch(self) -> Watch:
+        """Return since when this server listens, anew when its clock was set, and the limit."""
+        return Watch(self._vigil.since(time.time(), time.monotonic()), self._missed)
 
     def forget_all_but(self, snapshot: Snapshot) -> None:
         """Drop nodes that are not in ``snapshot``."""
@@ -72,19 +79,19 @@ class HeartbeatKeeper:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             sweeps += 1
-            await self.sweep(time.time())
+            await self.sweep(time.time(), self.watch())
             if sweeps % SAVE_SWEEPS == 0:
                 await self.save()
 
-    async def sweep(self, now: float) -> None:
-        """Record who fell silent and who is heard again."""
+    async def sweep(self, now: float, watch: Watch) -> None:
+        """Record who fell silent by ``now`` (seconds since the epoch) and who is heard again."""
         nodes = [running.node for running in self.book]
         for place in range(0, len(nodes), SLICE):
             known = [self.book.of(node) for node in nodes[place : place + SLICE]]
             changed = [
                 running
                 for running in known
-                if running is not None and overdue(running, now, self.watch) != running.silent
+                if running is not None and overdue(running, now, watch) != running.silent
             ]
             for running in changed:
                 running.silent = not running.silent

@@ -11,7 +11,6 @@ from typing import Any
 
 from bootserve.core.diffs import DiffBook
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
-from bootserve.core.drift import Watch
 from bootserve.core.heartbeats import HeartbeatBook, Wishes
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
@@ -225,10 +224,12 @@ def _heartbeats(
     recorder: Recorder,
     log: Any,
 ) -> HeartbeatKeeper:
-    watch = Watch(time.time(), settings.heartbeats_missed)
+    missed = settings.heartbeats_missed
     store = DriftStore(kept.database)
     diffs = DiffBook(settings.drift_diff_paths)
-    return HeartbeatKeeper(HeartbeatBook(), diffs, store, sql, current, recorder.spoken, log, watch)
+    return HeartbeatKeeper(
+        HeartbeatBook(), diffs, store, sql, current, recorder.spoken, log, missed
+    )
 
 
 def _rebooting(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, select
+from sqlalchemy import FromClause, Row, Select, and_, case, delete, func, literal, null, select
 
 from bootserve.core.heartbeats import Running
 from bootserve.core.resolve import Generations
+from bootserve.model.boot import Phase
 from bootserve.model.drift import DriftChange, DriftEntry, DriftKind
 from bootserve.model.generation import GenerationRef
 from bootserve.store import tables
@@ -23,6 +24,10 @@ __all__ = ["DriftStore", "drift_record"]
 
 _BATCH = 1000
 _H, _C = heartbeat, drift_change
+_INTERVAL = 60.0
+"""Seconds to the next heartbeat where none has been told: what the node's agent begins with."""
+_STARTS_WITHIN = 3600.0
+"""Seconds that a boot may take from its script to its report."""
 
 
 def drift_record(change: DriftChange) -> DriftRecord:
@@ -68,38 +73,22 @@ class DriftStore:
             connection.execute(delete(_H).where(_H.c.node.in_(nodes)))
 
     def load(self, generations: Generations) -> list[Running]:
-        """Return what the nodes reported last, as far as it is known."""
-        boot, token = tables.boot, tables.boot_token
-        newest = (
-            select(_C.c.boot, func.max(_C.c.at).label("at"))
-            .where(_C.c.state.in_(("altered", "unaltered")))
-            .group_by(_C.c.boot)
-            .subquery()
-        )
-        query = (
-            select(
-                _H,
-                *(boot.c.image, boot.c.number, boot.c.digest.label("generation_digest")),
-                token.c.hash,
-                boot_seal.c.baseline.label("sealed"),
-                *(_C.c.digest.label("known"), _C.c.total, _C.c.entries, _C.c.at.label("since")),
-            )
-            .join(boot, boot.c.id == _H.c.boot)
-            .join(token, token.c.boot == _H.c.boot)
-            .outerjoin(boot_seal, boot_seal.c.boot == _H.c.boot)
-            .outerjoin(newest, newest.c.boot == _H.c.boot)
-            .outerjoin(
-                _C,
-                and_(
-                    _C.c.boot == newest.c.boot,
-                    _C.c.at == newest.c.at,
-                    _C.c.state.in_(("altered", "unaltered")),
-                ),
-            )
-        )
+        """Return what the nodes reported last, as far as it is known.
+
+        Nodes that came up after heartbeats were saved last, before the server was killed, are told
+        of by their reports.
+        """
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return [_running(row, generations) for row in rows]
+            saved = connection.execute(_known(_H)).all()
+            latest = max((row.last_seen for row in saved), default=0.0)
+            interval = max((row.interval for row in saved), default=_INTERVAL)
+            came_up = connection.execute(_known(_ups(latest - _STARTS_WITHIN, interval))).all()
+        found = {row.node: _running(row, generations) for row in saved}
+        for row in came_up:
+            if row.node not in found or found[row.node].boot < row.boot:
+                found[row.node] = _running(row, generations)
+                found[row.node].drift = found[row.node].known
+        return [*found.values()]
 
     def history(self, node: str, *, limit: int = 20) -> Sequence[DriftChange]:
         """Return at most ``limit`` changes of the drift of ``node``, the newest first."""
@@ -118,6 +107,66 @@ class DriftStore:
                 )
                 for row in connection.execute(query)
             ]
+
+
+def _known(source: FromClause) -> Select[Any]:
+    """Return the query for what is known of the boots of ``source``: heartbeats, or like them."""
+    boot, token, s = tables.boot, tables.boot_token, source.c
+    newest = (
+        select(_C.c.boot, func.max(_C.c.at).label("at"))
+        .where(_C.c.state.in_(("altered", "unaltered")))
+        .group_by(_C.c.boot)
+        .subquery()
+    )
+    return (
+        select(
+            source,
+            *(boot.c.image, boot.c.number, boot.c.digest.label("generation_digest")),
+            token.c.hash,
+            boot_seal.c.baseline.label("sealed"),
+            *(_C.c.digest.label("known"), _C.c.total, _C.c.entries, _C.c.at.label("since")),
+        )
+        .join(boot, boot.c.id == s.boot)
+        .join(token, token.c.boot == s.boot)
+        .outerjoin(boot_seal, boot_seal.c.boot == s.boot)
+        .outerjoin(newest, newest.c.boot == s.boot)
+        .outerjoin(
+            _C,
+            and_(
+                _C.c.boot == newest.c.boot,
+                _C.c.at == newest.c.at,
+                _C.c.state.in_(("altered", "unaltered")),
+            ),
+        )
+    )
+
+
+def _ups(since: float, interval: float) -> FromClause:
+    """Return the newest boot of each node that was minted after ``since`` and reported up.
+
+    It has the columns of a heartbeat. Who took a snapshot of itself sends heartbeats, the next one
+    within ``interval`` seconds.
+    """
+    boot, report = tables.boot, tables.report
+    up = and_(report.c.boot == boot.c.id, report.c.phase == Phase.UP.value)
+    order = (boot.c.minted_at.desc(), boot.c.id.desc(), report.c.at)
+    ranked = (
+        select(
+            *(boot.c.node, boot.c.id.label("boot")),
+            *(report.c.at.label("up_since"), report.c.at.label("last_seen")),
+            *(report.c.root, report.c.uptime),
+            *(null().label("clock_offset"), literal(interval).label("interval")),
+            func.coalesce(boot_seal.c.baseline, "").label("baseline"),
+            literal("").label("drift"),
+            case((boot_seal.c.baseline.is_not(None), 1), else_=0).label("agent"),
+            func.row_number().over(partition_by=boot.c.node, order_by=order).label("place"),
+        )
+        .join(report, up)
+        .outerjoin(boot_seal, boot_seal.c.boot == boot.c.id)
+        .where(boot.c.minted_at >= since)
+        .subquery()
+    )
+    return select(ranked).where(ranked.c.place == 1).subquery()
 
 
 def _row(running: Running) -> dict[str, Any]:

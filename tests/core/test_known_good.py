@@ -12,6 +12,7 @@ from bootserve.core.snapshot import Snapshot
 from bootserve.model.boot import Boot
 from bootserve.model.degraded import Degraded
 from bootserve.model.generation import GenerationRef
+from bootserve.model.rollout import Sighting
 from tests.support.states import generation, node, snapshot, state
 
 OLD, NEW = GenerationRef("web", 1), GenerationRef("web", 2)
@@ -174,6 +175,21 @@ def test_who_has_a_generation_when_it_is_revoked_is_not_given_it_again() -> None
     guard.spoke("n1", f"{7:032x}", OLD, 510.0)
     assert given(guard, "n0", 520.0) == "web@1"
     assert given(guard, "n0", 530.0, site(revoked="it eats disks")) == "web@2"
+
+
+def test_a_script_is_told_of_until_the_node_speaks() -> None:
+    guard = make()
+    ran = boot("n0", 1, 400.0)
+    seen = Sighting(ran.id, 400.0, NEW, up_at=420.0)
+    guard.minted(ran)
+    guard.spoke("n0", ran.id, NEW, 420.0)
+    assert guard.marked("n0", seen, 430.0) == seen
+    guard.minted(boot("n0", 2, 440.0))
+    told = guard.marked("n0", seen, 450.0)
+    assert told is not None
+    assert (told.newer_at, told.degraded) == (440.0, "")
+    guard.spoke("n0", ran.id, NEW, 460.0)  # it was fetched by somebody else
+    assert guard.marked("n0", seen, 470.0) == seen
 
 
 def test_it_ends_when_the_pin_does_or_an_admin_says_so() -> None:

@@ -99,6 +99,11 @@ class RolloutMachine(RuleBasedStateMachine):
     def take(self, step: Step) -> None:
         """Store a step as the engine would, checking that it accounts for itself."""
         before: Mapping[str, Member] = self.rollout.members
+        for one in step.changed:
+            ends = one.then if one.state is MemberState.AFTER else one.state
+            ended = before[one.node].state in (MemberState.AFTER, MemberState.DONE)
+            if ends is MemberState.DONE and not ended:
+                self.check_done(one.node)
         changed = {one.node for one in step.changed}
         assert changed == {
             name for name, one in step.rollout.members.items() if before[name] != one
@@ -107,6 +112,17 @@ class RolloutMachine(RuleBasedStateMachine):
         if step.pins is not None:
             self.check_move(step, before)
             self.revisions += 1
+
+    def check_done(self, name: str) -> None:
+        """Done is who runs the generation's own root, and is known to have stayed up."""
+        seen = self.sightings[name]
+        assert (seen.generation, seen.root, seen.silent) == (NEW, ROOTS[NEW], False)
+        start = max(seen.up_at, self.since)
+        assert self.now - start >= SOAK
+        if seen.agent:
+            assert seen.heard_at - start >= SOAK, "no word of it since"
+        else:
+            assert not seen.newer_at, "it starts again"
 
     def check_move(self, step: Step, before: Mapping[str, Member]) -> None:
         """A move changes no pin but its own nodes', and the scope's when all is done."""
@@ -152,8 +168,8 @@ class RolloutMachine(RuleBasedStateMachine):
 
     # What nodes do.
 
-    @rule(pick=PICK)
-    def comes_up(self, pick: int) -> None:
+    @rule(pick=PICK, agent=st.booleans())
+    def comes_up(self, pick: int, agent: bool) -> None:
         name = NAMES[pick]
         if name not in self.desired.nodes:
             return
@@ -165,7 +181,33 @@ class RolloutMachine(RuleBasedStateMachine):
             generation=given,
             up_at=self.now,
             root=ROOTS[given],
+            heard_at=self.now,
+            agent=agent,
         )
+
+    @rule(pick=PICK, agent=st.booleans())
+    def one_that_the_rollout_waits_for_comes_up(self, pick: int, agent: bool) -> None:
+        waits = [
+            NAMES.index(one.node)
+            for one in self.rollout.members.values()
+            if one.pinned and one.state not in FINAL
+        ]
+        if waits:
+            self.comes_up(waits[pick % len(waits)], agent)
+
+    @rule()
+    def all_that_are_up_send_heartbeats(self) -> None:
+        for name, seen in self.sightings.items():
+            if seen.agent and not seen.silent:
+                self.sightings[name] = replace(seen, heard_at=self.now, newer_at=0.0)
+
+    @rule(pick=PICK)
+    def a_script_is_fetched(self, pick: int) -> None:
+        """By the node, which does not come up by it, or by a forger."""
+        members = self.rollout.members.values()
+        soaking = [one.node for one in members if one.state is MemberState.SOAKING] or NAMES
+        name = soaking[pick % len(soaking)]
+        self.sightings[name] = replace(self.sightings.get(name, Sighting()), newer_at=self.now)
 
     @rule(pick=PICK)
     def lies_about_its_root(self, pick: int) -> None:

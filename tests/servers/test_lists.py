@@ -47,7 +47,7 @@ def ask(site: Watched, path: str, query: Query, scope: str = "site") -> Any:
         web = GenerationRef("web", 1)
         book.put(Running(name, f"b-{name}", web, "d", "r", "t", 1.0, 2.0))
     current = SimpleNamespace(snapshot=snapshot(DesiredState(nodes=site)))
-    sight = SimpleNamespace(book=book, watch=Watch(0.0))
+    sight = SimpleNamespace(book=book, watch=lambda: Watch(0.0))
     plane = cast(AdminPlane, SimpleNamespace(current=current, drift=sight))
     routes = [*nodes.routes(plane), *drift.routes(plane)]
     (route,) = (one for one in routes if (one.method, one.path) == ("GET", path))

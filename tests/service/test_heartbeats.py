@@ -1,4 +1,4 @@
-"""A site loses power: its nodes fall silent together, and the event loop does not stop for it."""
+"""Nodes that fall silent: together, which does not stop the event loop, and only apparently."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import structlog
 
 from bootserve.core.diffs import DiffBook
@@ -64,13 +66,12 @@ async def test_nodes_that_fall_silent_together_leave_others_their_turn(tmp_path:
     book, sql = HeartbeatBook(), DatabaseThread()
     database = Database(sqlite_url(tmp_path / "db.sqlite"))
     current = Current(snapshot(state()), load_scripts(None))
-    keeper = HeartbeatKeeper(
-        book, DiffBook(), DriftStore(database), sql, current, spoken, log, Watch(0.0)
-    )
+    store = DriftStore(database)
+    keeper = HeartbeatKeeper(book, DiffBook(), store, sql, current, spoken, log, missed=3)
     for number in range(NODES):
         book.put(running(number))
     other = asyncio.create_task(others())
-    await keeper.sweep(2000.0)
+    await keeper.sweep(2000.0, Watch(0.0))
     other.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await other
@@ -82,3 +83,22 @@ async def test_nodes_that_fall_silent_together_leave_others_their_turn(tmp_path:
     sql.close()
     database.close()
     journal.close()
+
+
+async def test_a_clock_that_is_set_makes_nobody_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book, sql, changes = HeartbeatBook(), DatabaseThread(), list[DriftChange]()
+    database = Database(sqlite_url(tmp_path / "db.sqlite"))
+    current = Current(snapshot(state()), load_scripts(None))
+    store, log = DriftStore(database), structlog.get_logger()
+    keeper = HeartbeatKeeper(book, DiffBook(), store, sql, current, changes.extend, log, missed=3)
+    book.put(replace(running(1), last_seen=time.time()))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    await keeper.sweep(time.time(), keeper.watch())
+    assert not changes
+    await keeper.sweep(time.time() + 300, keeper.watch())
+    assert [(one.node, one.state) for one in changes] == [("n1", "silent")]
+    sql.close()
+    database.close()

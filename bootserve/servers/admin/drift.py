@@ -90,11 +90,11 @@ class _Drift:
 
     def _verdict(self, name: str) -> Verdict:
         plan = find_plan(self._plane.current.snapshot, name)
-        return judge(plan, self._sight.book.of(name), time.time(), self._sight.watch)
+        return judge(plan, self._sight.book.of(name), time.time(), self._sight.watch())
 
     async def list(self, call: Call[Request, DriftQuery]) -> DriftList:
         snapshot, query, now = self._plane.current.snapshot, call.query, time.time()
-        book, watch, nodes = self._sight.book, self._sight.watch, snapshot.state.nodes
+        book, watch, nodes = self._sight.book, self._sight.watch(), snapshot.state.nodes
 
         def look(name: str) -> DriftOut | None:
             verdict = judge(snapshot.plan_of(nodes[name]), book.of(name), now, watch)

@@ -39,12 +39,15 @@ __all__ = ["AdminPlane", "DriftSight", "committed", "find_plan", "revision_out"]
 
 @dataclass(frozen=True, slots=True)
 class DriftSight:
-    """What is known of what nodes run, and of what was altered on them."""
+    """What is known of what nodes run, and of what was altered on them.
+
+    ``watch`` returns since when the server listens to them.
+    """
 
     book: HeartbeatBook
     diffs: DiffBook
     store: DriftStore
-    watch: Watch
+    watch: Callable[[], Watch]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class NodeWords:
             return before
         seen = _sighting(running)
         if before and before.boot == seen.boot:
-            return replace(seen, up_at=min(before.up_at, seen.up_at), root=seen.root or before.root)
+            return replace(seen, up_at=min(before.up_at, seen.up_at))
         return seen
 
 
@@ -58,5 +58,7 @@ def _sighting(running: Running) -> Sighting:
         generation=running.generation,
         up_at=running.up_since,
         root=running.root,
+        heard_at=running.last_seen,
+        agent=running.agent,
         silent=running.silent,
     )
