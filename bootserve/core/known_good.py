@@ -7,8 +7,9 @@ report path or a forger on the wire can bring about, so all of this has to hold 
 - the node is in a rollout, or the server is set to watch every node;
 - another node's word has arrived after each of these scripts, and before the next: reports did get
   through each time. A boot of which that is not known does not count;
-- the node itself has been quiet for a while: scripts fetched in the name of a node that goes on
-  speaking by an older boot were not fetched by it, and are forgotten;
+- the node itself has been quiet for two heartbeats, as often as it was told to send them: scripts
+  fetched in the name of a node that goes on speaking by an older boot were not fetched by it, and
+  are forgotten;
 - at most so many nodes of a rack are on their last known good generation at once;
 - that generation is one of the same image, built for the node, and neither removed nor revoked.
 
@@ -34,17 +35,21 @@ __all__ = ["KnownGood", "KnownGoodLimits"]
 Good = Callable[[str], GenerationRef | None]
 """Returns the last generation that a node reported up with."""
 
+Interval = Callable[[str], float]
+"""Returns how many seconds lie between two heartbeats of a node."""
+
+QUIET_HEARTBEATS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class KnownGoodLimits:
-    """After how many ``tries``, for how many nodes ``per_rack``, and after how quiet a time (s).
+    """After how many ``tries``, and for how many nodes ``per_rack``.
 
     ``everywhere`` watches every node, in a rollout or not.
     """
 
     tries: int = 3
     per_rack: int = 2
-    quiet: float = 120.0
     everywhere: bool = False
 
 
@@ -70,9 +75,12 @@ class KnownGood:
     the server began to listen (epoch seconds): nobody is quiet before there was time to be heard.
     """
 
-    def __init__(self, limits: KnownGoodLimits, good: Good, since: float = 0.0) -> None:
+    def __init__(
+        self, limits: KnownGoodLimits, good: Good, interval: Interval, since: float = 0.0
+    ) -> None:
         self._limits = limits
         self._good = good
+        self._interval = interval
         self._since = since
         self._watched: Collection[str] = ()
         self._trials: dict[str, _Trial] = {}
@@ -225,7 +233,8 @@ class KnownGood:
         if trial is None or trial.generation != wanted or len(trial.boots) < limits.tries:
             return ""
         heard = max(self._spoke.get(node, 0.0), self._since)
-        if not all(trial.boots.values()) or now - heard < limits.quiet:
+        quiet = QUIET_HEARTBEATS * self._interval(node)
+        if not all(trial.boots.values()) or now - heard < quiet:
             return ""
         if not self._heard_others(node, trial.last_at, now):
             return ""

@@ -14,17 +14,24 @@ from bootserve.core.snapshot import Snapshot
 from bootserve.core.vigil import Vigil
 from bootserve.errors import BootserveError
 from bootserve.model.drift import DriftChange
+from bootserve.servers.boot.heartbeats import Pace
 from bootserve.servers.current import Current
 from bootserve.servers.dbthread import DatabaseThread
+from bootserve.settings import Settings
 from bootserve.store.drift import DriftStore
 
-__all__ = ["HeartbeatKeeper"]
+__all__ = ["HeartbeatKeeper", "pace_of"]
 
 SWEEP_SECONDS = 10.0
 SLICE = 100
 """So many nodes are looked at before others have their turn: a site may fall silent at once."""
 SAVE_SWEEPS = 30
 """Heartbeats are saved every so many sweeps; after a crash the rest is heard again within one."""
+
+
+def pace_of(settings: Settings) -> Pace:
+    """Return how often nodes are to send heartbeats."""
+    return Pace(settings.heartbeat_seconds, settings.heartbeats_per_second)
 
 
 class HeartbeatKeeper:

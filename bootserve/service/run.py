@@ -26,6 +26,7 @@ from bootserve.servers.collector import Collector
 from bootserve.servers.neighbours import Neighbours
 from bootserve.service.admin import keep_uses, listen, login_of, make_admin_app
 from bootserve.service.calm import Calm
+from bootserve.service.heartbeats import pace_of
 from bootserve.service.hugepages import keep_huge_pages
 from bootserve.service.lifetime import Lifetime, Together
 from bootserve.service.logs import Output, make_logger, make_script_log
@@ -284,7 +285,7 @@ async def _start_boot_http(
 def _report_desks(
     parts: Parts, recall: Recall
 ) -> tuple[reports.ReportDesk, heartbeats.HeartbeatDesk]:
-    settings, book = parts.settings, parts.heartbeats.book
+    book = parts.heartbeats.book
     arrivals = heartbeats.Arrivals(book, parts.recorder, parts.guards.known_good.spoke)
     report_desk = reports.ReportDesk(
         parts.current,
@@ -301,7 +302,7 @@ def _report_desks(
         arrivals,
         partial(report_desk.authenticate, bind=True),
         parts.reboots.wanted,
-        heartbeats.Pace(settings.heartbeat_seconds, settings.heartbeats_per_second),
+        pace_of(parts.settings),
     )
     return report_desk, heartbeat_desk
 

@@ -159,7 +159,7 @@ def wire(
     shapes = _shapes(settings, book, current, kept, log, filler)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
     words = NodeWords(heartbeats.book, lambda: current.snapshot.generations)
-    guards = _guards(settings, kept, log, filler.wake, words, recorder)
+    guards = _guards(settings, kept, log, filler.wake, heartbeats.book, words, recorder)
     forget, resolve = partial(_forget, guards, book, heartbeats), guards.known_good.published
     published = Publisher(snapshot, saver, forget, log, resolve)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
@@ -252,6 +252,7 @@ def _guards(
     kept: Kept,
     log: Any,
     appended: Callable[[], None],
+    book: HeartbeatBook,
     words: NodeWords,
     recorder: Recorder,
 ) -> Guards:
@@ -259,7 +260,7 @@ def _guards(
         settings.boots_per_node, settings.nbps_per_node, window=settings.loop_minutes * 60
     )
     once = OnceDesk(kept.once, kept.journal, log, appended)
-    known_good = make_known_good(settings, words, kept.journal, log, appended)
+    known_good = make_known_good(settings, book, words, kept.journal, log, appended)
     recorder.seen = known_good.seen
     return Guards(Minter(), LoopGuard(limits), once, known_good)
 

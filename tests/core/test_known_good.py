@@ -16,7 +16,8 @@ from bootserve.model.rollout import Sighting
 from tests.support.states import generation, node, snapshot, state
 
 OLD, NEW = GenerationRef("web", 1), GenerationRef("web", 2)
-LIMITS = KnownGoodLimits(tries=3, per_rack=2, quiet=100.0)
+LIMITS = KnownGoodLimits(tries=3, per_rack=2)
+HEARTBEATS = 50.0
 NAMES = [f"n{number}" for number in range(5)]
 
 
@@ -31,7 +32,7 @@ def site(**old: Any) -> Snapshot:
 
 
 def make(limits: KnownGoodLimits = LIMITS, *, watched: bool = True) -> KnownGood:
-    made = KnownGood(limits, lambda _node: OLD)
+    made = KnownGood(limits, lambda _node: OLD, lambda _node: HEARTBEATS)
     made.watch(NAMES if watched else [])
     return made
 
@@ -132,7 +133,7 @@ def test_scripts_fetched_in_the_name_of_a_node_that_speaks_are_forgotten() -> No
 
 def test_a_restart_gives_a_node_time_to_say_that_it_was_forged() -> None:
     """Boots that its words had cleared are counted again from the database, its words are not."""
-    guard = KnownGood(LIMITS, lambda _node: OLD, since=600.0)
+    guard = KnownGood(LIMITS, lambda _node: OLD, lambda _node: HEARTBEATS, since=600.0)
     guard.watch(NAMES)
     fails(guard, "n0", first=5)
     guard.spoke("n1", f"{7:032x}", OLD, 601.0)
@@ -175,6 +176,19 @@ def test_who_has_a_generation_when_it_is_revoked_is_not_given_it_again() -> None
     guard.spoke("n1", f"{7:032x}", OLD, 510.0)
     assert given(guard, "n0", 520.0) == "web@1"
     assert given(guard, "n0", 530.0, site(revoked="it eats disks")) == "web@2"
+
+
+def test_a_node_that_is_to_speak_seldom_is_quiet_for_longer() -> None:
+    """Between two of its heartbeats anybody may fetch in its name: that moves it nowhere."""
+    seconds = {"n0": 250.0, "n1": 60.0}
+    guard = KnownGood(LIMITS, lambda _node: OLD, seconds.__getitem__)
+    guard.watch(NAMES)
+    for name in seconds:
+        guard.spoke(name, f"{0:032x}", OLD, 400.0)
+        fails(guard, name)
+    guard.spoke("other", f"{7:032x}", OLD, 510.0)
+    for now, expected in ((640.0, ["web@2", "web@1"]), (901.0, ["web@1", "web@1"])):
+        assert [given(guard, name, now) for name in seconds] == expected
 
 
 def test_a_script_is_told_of_until_the_node_speaks() -> None:

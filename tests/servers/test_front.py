@@ -68,7 +68,7 @@ class World:
         )
         self.current = Current(found, load_scripts(None))
         once = OnceDesk(OnceFiles(folder / "once"), self.journal, log, lambda: None)
-        unaided = KnownGood(KnownGoodLimits(), lambda node: None)
+        unaided = KnownGood(KnownGoodLimits(), lambda node: None, lambda node: 60.0)
         known_good = KnownGoodDesk(unaided, self.journal, log, lambda: None)
         self.desk = ScriptDesk(
             self.current,

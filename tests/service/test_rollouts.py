@@ -42,7 +42,7 @@ class Scene:
         self.logged = structlog.testing.LogCapture()
         log = structlog.wrap_logger(None, processors=[self.logged])
         boots = BootStore(self.database, self.journal.id)
-        known_good = KnownGood(KnownGoodLimits(), self.words.good)
+        known_good = KnownGood(KnownGoodLimits(), self.words.good, lambda _node: 60.0)
         parts = SimpleNamespace(
             kept=SimpleNamespace(database=self.database),
             guards=SimpleNamespace(known_good=SimpleNamespace(known_good=known_good)),

@@ -53,6 +53,10 @@ class Pace:
     seconds: float = 60.0
     most: float = 200.0
 
+    def interval(self, nodes: int) -> float:
+        """Return the seconds between two heartbeats of each of ``nodes``."""
+        return stretch(self.seconds, nodes, self.most)
+
 
 class Arrivals:
     """Enters nodes that are up in the book, and seals the snapshot that each took of itself."""
@@ -148,7 +152,7 @@ class HeartbeatDesk:
     def take(self, running: Running, said: Heartbeat, text: bytes, now: float) -> str:
         """Note a heartbeat and, if there is any, the ``text`` of its drift; return the answer."""
         self._arrivals.seal(running, said.baseline, now)
-        interval = stretch(self._pace.seconds, len(self._book), self._pace.most)
+        interval = self._pace.interval(len(self._book))
         if self._book.heard(running, said, interval, now):
             self._compare(running, said.drift, text, now)
         self._arrivals.spoke(running, now)
