@@ -254,15 +254,31 @@ class KnownGood:
         others = [name for name in self.degraded if name != node and racks(name) == rack]
         return len(others) >= self._limits.per_rack
 
-    def resolved(self, wanted: Callable[[str], GenerationRef | None]) -> list[Degraded]:
-        """Release and return who is no longer pinned to what it failed with.
+    def resolved(
+        self, wanted: Callable[[str], GenerationRef | None], generations: Generations
+    ) -> list[tuple[Degraded, str]]:
+        """Release and return who is no longer pinned to what it failed with, or has nothing else.
 
         ``wanted`` returns the generation that a node's pins come to, None for a node that is gone.
+        With each comes what barred its last known good generation, empty where its pin changed.
         """
-        over = [one for one in self.degraded.values() if wanted(one.node) != one.instead_of]
-        for mark in over:
+        over = []
+        for mark in self.degraded.values():
+            if wanted(mark.node) != mark.instead_of:
+                over.append((mark, ""))
+            elif barred := _barred(mark.generation, generations):
+                over.append((mark, barred))
+        for mark, _ in over:
             self.release(mark.node)
         return over
+
+
+def _barred(ref: GenerationRef, generations: Generations) -> str:
+    """Return why no node can be given ``ref``, in a sentence; empty when one can."""
+    found = generations.get(ref)
+    if found is None:
+        return f"there is no {ref} any more"
+    return f"it was given {ref}, {found.barred}" if found.barred else ""
 
 
 def _in_place(plan: NodePlan, good: Generation, mark: Degraded) -> NodePlan:

@@ -66,7 +66,9 @@ def _watch(known_good: KnownGood, rollouts: Iterable[Rollout]) -> None:
 async def recall_rollouts(parts: Parts, boots: Iterable[ActiveBoot]) -> None:
     """Take in where rollouts were, who was degraded, and ``boots``, the oldest first."""
     known_good = parts.guards.known_good
-    known_good.restore(await parts.sql.run(load_degraded, parts.kept.database))
+    known_good.restore(
+        await parts.sql.run(load_degraded, parts.kept.database), parts.current.snapshot
+    )
     await parts.rollouts.load()
     for active in boots:
         known_good.minted(active.boot)

@@ -170,6 +170,23 @@ def test_a_generation_that_was_removed_or_revoked_is_given_to_nobody(old: dict[s
     assert given(guard, "n0", 520.0, site(**old)) == "web@2"
 
 
+@pytest.mark.parametrize(
+    ("old", "why"),
+    [
+        ({"revoked": "it eats disks"}, "it was given web@1, which was revoked (it eats disks)"),
+        ({"removed": True}, "it was given web@1, whose artifacts were removed"),
+    ],
+)
+def test_a_mark_ends_with_what_it_gives(old: dict[str, Any], why: str) -> None:
+    guard = make()
+    fails(guard, "n0")
+    guard.spoke("n1", f"{7:032x}", OLD, 510.0)
+    assert given(guard, "n0", 520.0) == "web@1"
+    ((mark, barred),) = guard.resolved(lambda _name: NEW, site(**old).generations)
+    assert (mark.node, barred) == ("n0", why)
+    assert (guard.degraded, guard.suspects) == ({}, set())
+
+
 def test_who_has_a_generation_when_it_is_revoked_is_not_given_it_again() -> None:
     guard = make()
     fails(guard, "n0")
@@ -211,9 +228,10 @@ def test_it_ends_when_the_pin_does_or_an_admin_says_so() -> None:
     fails(guard, "n0")
     guard.spoke("n1", f"{7:032x}", OLD, 510.0)
     assert given(guard, "n0", 520.0) == "web@1"
-    assert guard.resolved(lambda _name: NEW) == []
-    (mark,) = guard.resolved(lambda _name: OLD)
-    assert (mark.node, guard.degraded, guard.suspects) == ("n0", {}, set())
+    known = site().generations
+    assert guard.resolved(lambda _name: NEW, known) == []
+    ((mark, barred),) = guard.resolved(lambda _name: OLD, known)
+    assert (mark.node, barred, guard.degraded, guard.suspects) == ("n0", "", {}, set())
     assert guard.release("n0") is None
 
 

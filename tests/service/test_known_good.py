@@ -1,4 +1,4 @@
-"""How long a node must be quiet before it is taken for down: by what it was told."""
+"""How long a node must be quiet before it is taken for down, and what a start makes of marks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 
 from bootserve.core.heartbeats import HeartbeatBook, Running
+from bootserve.model.degraded import Degraded
 from bootserve.model.drift import Heartbeat
 from bootserve.model.generation import GenerationRef
 from bootserve.servers.rollouts.words import NodeWords
 from bootserve.service.known_good import make_known_good
 from bootserve.settings import Settings
 from bootserve.store.journal import Journal
+from bootserve.store.records import DegradedRecord
 from tests.core.test_known_good import NEW, boot, site
 
 OLD = GenerationRef("web", 1)
@@ -63,4 +65,21 @@ def test_a_node_is_quiet_by_the_interval_that_it_was_told(tmp_path: Path) -> Non
     assert chosen(journal, told=60.0, others=0) == str(OLD)
     assert chosen(journal, told=250.0, others=0) == str(NEW)
     assert chosen(journal, told=60.0, others=250) == str(NEW)  # it would be told 251 s now
+    journal.close()
+
+
+def test_who_was_degraded_before_a_start_is_released_if_that_was_revoked(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", max_bytes=1 << 20, clock=time.time)
+    book, revoked = HeartbeatBook(), site(revoked="it eats disks")
+    words = NodeWords(book, lambda: revoked.generations)
+    log = structlog.get_logger()
+    desk = make_known_good(Settings(**PACE), book, words, journal, log, lambda: None)
+    mark = Degraded("n0", OLD, NEW, 100.0, "it was given web@2 3 times", "b" * 32)
+    desk.restore([mark], site())
+    assert desk.of("n0") == mark
+    desk.restore([mark], revoked)
+    assert desk.of("n0") is None
+    (record,) = [record for _, record in journal.replay()]
+    assert isinstance(record, DegradedRecord)
+    assert record.ended == "it was given web@1, which was revoked (it eats disks)"
     journal.close()

@@ -39,9 +39,10 @@ class KnownGoodDesk:
         self._log = log
         self._appended = appended
 
-    def restore(self, degraded: Iterable[Degraded]) -> None:
-        """Take in who was degraded before a restart."""
+    def restore(self, degraded: Iterable[Degraded], snapshot: Snapshot) -> None:
+        """Take in who was degraded before a restart, by ``snapshot`` if that is still so."""
         self.known_good.restore(degraded)
+        self.published(snapshot)
 
     def of(self, node: str) -> Degraded | None:
         """Return what ``node`` is degraded by, or None."""
@@ -93,10 +94,13 @@ class KnownGoodDesk:
         return mark
 
     def published(self, snapshot: Snapshot) -> None:
-        """Release who is no longer pinned to what it failed with."""
+        """Release who is no longer pinned to what it failed with, or whose other one is barred."""
         if self.known_good.degraded:
-            for mark in self.known_good.resolved(lambda node: _wanted(snapshot, node)):
-                self._ended(mark, f"revision {snapshot.revision.number}")
+            over = self.known_good.resolved(
+                lambda node: _wanted(snapshot, node), snapshot.generations
+            )
+            for mark, barred in over:
+                self._ended(mark, barred or f"revision {snapshot.revision.number}")
 
     def _ended(self, mark: Degraded, by: str) -> None:
         self._journal.append(_record(mark, ended_at=time.time(), by=by[:200]))
