@@ -60,14 +60,19 @@ def shown(admin: Admin, number: int) -> Any:
 
 
 def play(admin: Admin, fleet: Fleet, number: int) -> Any:
-    """Let nodes heartbeat, and reboot when asked, until the rollout is over; return it."""
+    """Let nodes heartbeat, and reboot when asked, until the rollout is over; return it.
+
+    At no time are more of them asked to than the rollout may have on their way.
+    """
 
     def over() -> Any:
         found = shown(admin, number)
         if found["state"] not in ("running",):
             return found
-        wanted = [fleet.nodes[one["node"]] for one in found["unsettled"]]
-        fleet.each(fleet.obey, wanted)
+        wishes = [node for node in fleet.nodes.values() if wish(fleet, node)]
+        if found["policy"]["reboot"] == "agent":
+            assert len(wishes) <= found["policy"]["max_unavailable"], found["counts"]
+        fleet.each(fleet.start, wishes)
         return None
 
     return until(over)

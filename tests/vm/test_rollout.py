@@ -198,8 +198,17 @@ def _tells_the_story(fleet: Fleet, broken: Broken) -> None:
 
 
 def _reaches_all(fleet: Fleet) -> None:
-    done, _ = fleet.end(fleet.start("demo@3", "--soak", "3s"))
+    number = fleet.start("demo@3", "--soak", "3s")
+    done, _ = fleet.end(number)
     assert done["state"] == "done", done["reason"]
+    assert [stage["nodes"] for stage in done["stages"]] == [1, 1, 2]
+    revisions = fleet.admin.call("GET", "/revisions?limit=4")["revisions"]
+    assert [one["message"] for one in reversed(revisions)] == [
+        f"rollout {number}: stage 1 of 3: 1 node to demo@3",
+        f"rollout {number}: stage 2 of 3: 1 node to demo@3",
+        f"rollout {number}: stage 3 of 3: 2 nodes to demo@3",
+        f"rollout {number}: done: site is pinned to demo@3",
+    ]
     assert done["counts"] == {"done": 4}
     assert {generation for _, generation in fleet.running().values()} == {"demo@3"}
     assert [fleet.boots(name) for name in OTHERS] == [["demo@1", "demo@3"]] * 3
