@@ -359,4 +359,32 @@ def test_the_command_line_tells_the_story(cli: Cli, admin: Admin, fleet: Fleet) 
     admin.call("GET", "/boots")  # what the journal holds is in the database then
     with sqlite3.connect(cli.state_dir / "bootserve.db") as database:
         kinds = {row[0] for row in database.execute("SELECT DISTINCT kind FROM audit")}
-    assert {"rollout", "revision", "degraded"} <= kinds
+    assert {"rollout", "revision"} <= kinds
+
+
+def test_a_rollout_that_fails_is_retried_or_aborted_by_the_command_line(
+    cli: Cli, admin: Admin, fleet: Fleet
+) -> None:
+    fleet.works = lambda _node, _given: True
+    bad, good = admin.publish("web", "it never comes"), admin.publish("web", "it comes late")
+    rack, before = [one for one in fleet.nodes.values() if one.number % 2 == 0], pins(admin)
+    policy = ("--stages", "1, 100%", "--soak", "0s", "--stage-timeout", "1s")
+    failed = cli("rollout", "start", "rack/r0", bad, *policy, "--watch", code=1)
+    assert "stage 1 failed: it took over 1 s; the pins of 1 node are put back" in failed.out
+    number = re.search(r"Rollout (\d+) .*failed", failed.out.splitlines()[-1])[1]  # type: ignore[index]
+    assert f"Rollout {number} is failed" in cli("rollout", "status", "-w", number, code=1).out
+    assert cli.json("rollout", "status", number)["state"] == "failed"
+    assert pins(admin) == before
+    held = cli("rollout", "start", "rack/r0", good, *policy, "--on-failure", "hold", "-w", code=1)
+    number = re.search(r"Rollout (\d+) .*failed", held.out.splitlines()[-1])[1]  # type: ignore[index]
+    first = {key: value for key, value in pins(admin).items() if key not in before}
+    assert list(first.values()) == [good]
+    starts(fleet, *[one for one in rack if f"node/{one.name}" in first])
+    again = cli("rollout", "retry", number).out
+    assert again.startswith(f"Rollout {number} is running"), again
+    until(lambda: shown(admin, int(number))["stage"] == 2)
+    ended = cli("rollout", "abort", number).out
+    assert ended.startswith(f"Rollout {number} is aborted: aborted by"), ended
+    assert pins(admin) == before
+    assert "is aborted and cannot be retried" in cli("rollout", "retry", number, code=1).err
+    starts(fleet, *rack)
