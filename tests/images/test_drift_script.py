@@ -146,3 +146,74 @@ drift compare > again; cmp digest again; wc -l < log
     changed, unchanged = map(int, run(folder, count).split())
     assert changed > unchanged
     assert unchanged == 1  # of the text itself
+
+
+KERNEL = """\
+proc=$PWD/proc
+mkdir -p proc/self proc/sys/kernel proc/sys/vm proc/sys/net/ipv4
+set_to() { mkdir -p "proc/sys/${1%/*}"; echo "$2" > "proc/sys/$1"; chmod 644 "proc/sys/$1"; }
+set_to kernel/tainted 0
+set_to kernel/sysrq 438
+set_to kernel/hostname node
+set_to kernel/ns_last_pid 100
+set_to vm/overcommit_memory 0
+set_to net/ipv4/tcp_rmem "4096	131072	6291456"
+set_to net/ipv4/lines "one
+two"
+set_to kernel/random_boot_id first; chmod 444 proc/sys/kernel/random_boot_id
+printf '%s\\n' 'overlay 151552 1 - Live 0x0' 'loop 32768 0 - Live 0x0' > proc/modules
+root='22 1 0:21 / / rw,relatime shared:1 - overlay overlay rw'
+disk='40 22 8:1 / /var/lib/ceph rw - xfs /dev/sda1 rw'
+printf '%s\\n' "$root" "$disk" > proc/self/mountinfo
+printf '%s\\n' "$proc/sys/vm/overcommit_memory" '/sys/module/ip_vs*' /mnt/scratch \
+    > lower/usr/lib/bootserve/declared
+drift() { "$SCRIPT" "$1" state upper lower "$proc"; }
+drift take > sealed; drift compare; cat state/drift
+"""
+OTHERWISE = """\
+set_to kernel/tainted 4097
+set_to kernel/sysrq 1
+set_to kernel/ns_last_pid 200
+set_to vm/overcommit_memory 1
+set_to net/ipv4/tcp_rmem "4096	131072	9999999"
+set_to net/ipv4/lines "one
+three"
+set_to net/ipv4/new 1
+chmod 644 proc/sys/kernel/random_boot_id; echo second > proc/sys/kernel/random_boot_id
+chmod 444 proc/sys/kernel/random_boot_id
+printf '%s\\n' 'overlay 151552 1 - Live 0x0' 'dummy 16384 0 - Live 0x0' \
+    'ip_vs_rr 16384 0 - Live 0x0' > proc/modules
+printf '%s\\n' "$root" "$disk" \
+    '50 22 0:40 / /usr/bin rw,relatime - tmpfs hidden rw' \
+    '51 22 0:41 /etc/a\\040b /etc/a\\040b rw - ext4 /dev/sdb rw' \
+    '52 22 0:42 / /run/user/0 rw - tmpfs tmpfs rw' \
+    '53 22 0:43 / /run/bootserve/overlay rw - tmpfs tmpfs rw' \
+    '54 22 0:44 / /mnt/scratch/1 rw - tmpfs tmpfs rw' > proc/self/mountinfo
+drift compare > digest
+"""
+
+
+def told(text: str, folder: Path) -> set[tuple[str, str, str]]:
+    """Return kind, path and detail of what is told, as if ``folder``/proc were /proc."""
+    _, entries = parse_drift(text.encode())
+    return {(one.kind.value, one.path.removeprefix(str(folder)), one.detail) for one in entries}
+
+
+def test_what_is_otherwise_in_the_kernel_is_told(folder: Path) -> None:
+    text = run(folder, f"{KERNEL}{OTHERWISE}cat state/drift")
+    assert told(text, folder) == {
+        ("taint", "/proc/sys/kernel/tainted", "0 -> 4097"),
+        ("sysctl", "/proc/sys/kernel/sysrq", "438 -> 1"),
+        ("sysctl", "/proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456 -> 4096\t131072\t9999999"),
+        ("sysctl", "/proc/sys/net/ipv4/lines", "one two -> one three"),
+        ("module", "/sys/module/dummy", "loaded"),
+        ("mount", "/usr/bin", "tmpfs hidden /"),
+        ("mount", "/etc/a\\040b", "ext4 /dev/sdb /etc/a\\040b"),
+        ("mount", "/run/bootserve/overlay", "tmpfs tmpfs /"),
+    }
+
+
+def test_what_is_as_before_in_the_kernel_again_is_told_no_more(folder: Path) -> None:
+    back = "set_to kernel/tainted 0; set_to kernel/sysrq 438; cp -r before/. proc; drift compare\n"
+    keep = "cp -r proc before\n"
+    assert run(folder, f"{KERNEL}{keep}{OTHERWISE}{back}cat state/drift") == ""
