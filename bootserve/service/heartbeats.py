@@ -38,7 +38,7 @@ class HeartbeatKeeper:
     """The running server's heartbeats.
 
     ``spoken`` records who fell silent or is heard again (Recorder.spoken): who has missed
-    ``missed`` heartbeats while this server listened.
+    ``missed`` heartbeats while this server listened, which come every ``seconds``, or as told.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class HeartbeatKeeper:
         spoken: Callable[[Sequence[DriftChange]], None],
         log: Any,
         missed: int,
+        seconds: float = 60.0,
     ) -> None:
         self.book = book
         self.diffs = diffs
         self.store = store
         self._vigil = Vigil()
         self._missed = missed
+        self._seconds = seconds
         self.watch()
         self._database = database
         self._current = current
@@ -74,7 +76,7 @@ class HeartbeatKeeper:
     async def recall(self) -> None:
         """Take in what nodes reported before this server started; raises Unavailable."""
         snapshot = self._current.snapshot
-        known = await self._database.run(self.store.load, snapshot.generations)
+        known = await self._database.run(self.store.load, snapshot.generations, self._seconds)
         gone = [one.node for one in known if one.node not in snapshot.state.nodes]
         if gone:
             await self._database.run(self.store.forget, gone)

@@ -224,11 +224,16 @@ def _heartbeats(
     recorder: Recorder,
     log: Any,
 ) -> HeartbeatKeeper:
-    missed = settings.heartbeats_missed
-    store = DriftStore(kept.database)
-    diffs = DiffBook(settings.drift_diff_paths)
     return HeartbeatKeeper(
-        HeartbeatBook(), diffs, store, sql, current, recorder.spoken, log, missed
+        HeartbeatBook(),
+        DiffBook(settings.drift_diff_paths),
+        DriftStore(kept.database),
+        sql,
+        current,
+        recorder.spoken,
+        log,
+        settings.heartbeats_missed,
+        settings.heartbeat_seconds,
     )
 
 

@@ -24,8 +24,6 @@ __all__ = ["DriftStore", "drift_record"]
 
 _BATCH = 1000
 _H, _C = heartbeat, drift_change
-_INTERVAL = 60.0
-"""Seconds to the next heartbeat where none has been told: what the node's agent begins with."""
 _STARTS_WITHIN = 3600.0
 """Seconds that a boot may take from its script to its report."""
 
@@ -72,16 +70,16 @@ class DriftStore:
         with self._database.write() as connection:
             connection.execute(delete(_H).where(_H.c.node.in_(nodes)))
 
-    def load(self, generations: Generations) -> list[Running]:
+    def load(self, generations: Generations, seconds: float = 60.0) -> list[Running]:
         """Return what the nodes reported last, as far as it is known.
 
         Nodes that came up after heartbeats were saved last, before the server was killed, are told
-        of by their reports.
+        of by their reports: their heartbeats are to come as often as others', or every ``seconds``.
         """
         with self._database.read() as connection:
             saved = connection.execute(_known(_H)).all()
             latest = max((row.last_seen for row in saved), default=0.0)
-            interval = max((row.interval for row in saved), default=_INTERVAL)
+            interval = max((row.interval for row in saved), default=seconds)
             came_up = connection.execute(_known(_ups(latest - _STARTS_WITHIN, interval))).all()
         found = {row.node: _running(row, generations) for row in saved}
         for row in came_up:

@@ -13,13 +13,19 @@ from bootserve.errors import Refused
 from tests.support.bundles import ROOT
 
 FOLDER = ROOT / "images/node/root/usr/lib/bootserve"
+LOOP = "loop"
 SECRETS = [("/etc/x" * (one[0] == "*") + one.replace("*", "A")) for one in NEVER]
 
 
-def run(folder: Path, commands: str, *arguments: str) -> str:
-    """Run ``commands`` after the script's functions; its state is in ``folder``/run."""
-    functions, loop, _ = (FOLDER / "heartbeat").read_text().partition("\nuntil ")
-    assert loop
+def run(folder: Path, commands: str, *arguments: str, then: str = "") -> str:
+    """Run ``commands`` after the script's functions; its state is in ``folder``/run.
+
+    ``then`` is what is run after them: nothing, or LOOP, which is the rest of the script.
+    """
+    functions, until, rest = (FOLDER / "heartbeat").read_text().partition("\nuntil ")
+    assert until
+    if then is LOOP:
+        commands += until + rest
     for name in ("common", "layers"):
         shutil.copy(FOLDER / name, folder)
     (folder / "run/drift").mkdir(parents=True, exist_ok=True)
@@ -57,3 +63,16 @@ done; true"""
     for path in SECRETS:
         with pytest.raises(Refused, match="may hold a secret"):
             DiffBook(["*"]).check(path)
+
+
+def test_two_nodes_do_not_keep_coming_at_the_same_time(tmp_path: Path) -> None:
+    """Each pause is the interval that was told, a tenth more or less, and another each time."""
+    commands = """\
+echo digest > $dir/up
+round() { printf 'interval=250\n' > "$answer"; act; }
+sleep() { echo "$1"; pauses=$((${pauses:-0} + 1)); [ $pauses -lt 100 ] || exit 0; }"""
+    pauses = [float(line) for line in run(tmp_path, commands, then=LOOP).splitlines()]
+    assert len(pauses) == 100
+    assert all(225 <= pause <= 275 for pause in pauses)
+    assert min(pauses) < 235 < 265 < max(pauses)
+    assert len(set(pauses)) > 50
