@@ -1,12 +1,15 @@
 """10,000 simulated nodes and a real server: the rollout ends as its policy says, to the node.
 
 Time is scaled, by settings and by nodes that start at once, but nothing is replaced: every script,
-root, report and heartbeat is a request of its own, from an address of its own.
+root, report and heartbeat is a request of its own, from an address of its own. The first rollout
+waits for nodes to be rebooted; the second asks them to, in the answers to their heartbeats, and
+fails. (Each reboot that is asked for is on record step by step: 10,000 would take minutes.)
 """
 
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -17,6 +20,7 @@ import pytest
 from vm_harness.lab import Lab
 
 from bootserve.model.desired import DesiredState, Node, Role
+from bootserve.model.rollout import IN_FLIGHT
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.desired import DesiredStore
 from tests.support.api import Admin
@@ -25,6 +29,7 @@ from tests.support.fleet import Fleet, SimNode, attach
 NODES = 10_000
 RACK = 40
 SEED = 20_261_123
+SOAK = 0.5
 SCALED = (
     "--rollout-seconds",
     "0.2",
@@ -54,6 +59,10 @@ def make_nodes(folder: Path, fleet: Fleet) -> None:
     database.close()
 
 
+def sends_heartbeats(node: SimNode) -> bool:
+    return node.number % 10 == 0
+
+
 class World:
     """The fleet and those who run it: they start nodes once their pin has moved."""
 
@@ -79,12 +88,13 @@ class World:
 
     async def reboot(self, node: SimNode) -> None:
         """Start a node; of those that come up, one in ten sends a heartbeat at once."""
-        if await self.fleet.start(node) and node.number % 10 == 0:
+        if await self.fleet.start(node) and sends_heartbeats(node):
             await self.fleet.beat(node)
 
     def play(self, number: int) -> Any:
         """Reboot nodes as the rollout reaches them, until it is over; return it."""
         tried: Counter[str] = Counter()
+        agents: list[SimNode] = []
         deadline = time.monotonic() + 120
         while True:
             found = self.admin.call("GET", f"/rollouts/{number}")
@@ -98,11 +108,30 @@ class World:
             ]
             tried.update(node.name for node in waiting)
             self.fleet.each(self.reboot, waiting)
-            # the others send heartbeats all the time; that some do is enough here
-            up = [node for node in self.fleet.nodes.values() if node.running]
-            self.fleet.each(self.fleet.beat, self.fleet.random.sample(up, 20))
-            if not waiting:
-                time.sleep(0.1)
+            agents += filter(sends_heartbeats, waiting)
+            if not waiting:  # all of the stage are up: who sends heartbeats says so after its soak
+                time.sleep(SOAK)
+                self.fleet.each(self.fleet.beat, agents)
+                agents = []
+            self.others_beat()
+
+    def others_beat(self) -> None:
+        """Let some of those that send heartbeats do so: that not all do is enough."""
+        up = [node for node in self.fleet.nodes.values() if node.running and sends_heartbeats(node)]
+        self.fleet.each(self.fleet.beat, self.fleet.random.sample(up, min(20, len(up))))
+
+    def obey(self, number: int) -> Any:
+        """Let nodes reboot as they are asked to, until the rollout is over, and return it."""
+        deadline = time.monotonic() + 120
+        while True:
+            found = self.admin.call("GET", f"/rollouts/{number}")
+            if found["state"] != "running" and not found["counts"].keys() & IN_FLIGHT:
+                return found
+            assert time.monotonic() < deadline, found["counts"]
+            for state in ("rebooting", "soaking"):
+                members = self.members(number, state)
+                self.fleet.each(self.fleet.obey, [self.fleet.nodes[one["node"]] for one in members])
+            self.others_beat()
 
 
 @pytest.fixture
@@ -126,7 +155,7 @@ def test_ten_thousand_nodes(world: World) -> None:
     first = [node for node in fleet.nodes.values() if node.name in bad or node.number <= 100]
     fleet.each(fleet.start, first)  # they have run web@1 before; the others come new
     fleet.works = lambda node, given: given == "web@1" or node.name not in bad
-    body = {"scope": "role/compute", "soak": 0.5, "stages": "1, 10%, 50%, 100%"}
+    body = {"scope": "role/compute", "soak": SOAK, "stages": "1, 10%, 50%, 100%"}
     made = admin.call("POST", "/rollouts", generation="web@2", success=0.95, **body)
     end = world.play(made["number"])
     assert end["state"] == "done", end["reason"]
@@ -134,6 +163,39 @@ def test_ten_thousand_nodes(world: World) -> None:
     assert [stage["nodes"] for stage in end["stages"]] == [1, 999, 4000, 5000]
     assert {one["node"] for one in world.members(made["number"], "failed")} == bad
     check_books(world, bad)
+    check_failure(world)
+    assert admin.call("POST", "/audit/verify")["intact"]
+
+
+def check_failure(world: World) -> None:
+    """A second rollout fails in its second stage, and its nodes are where they were."""
+    fleet, admin = world.fleet, world.admin
+    names = sorted(fleet.nodes)
+    stage = names[1 : NODES // 50]
+    chosen = random.Random(SEED)
+    bad = set(chosen.sample(stage, 4))  # one of a hundred may fail
+    fleet.works = lambda node, given: given != "web@3" or node.name not in bad
+    fleet.each(fleet.start, [fleet.nodes[name] for name in names[: NODES // 50]])
+    body = {"scope": "role/compute", "stages": "1, 2%, 100%", "soak": SOAK, "success": 0.99}
+    agent = {"reboot": "agent", "max_unavailable": "2%", "node_timeout": 5}
+    made = admin.call("POST", "/rollouts", generation="web@3", **body, **agent)
+    end = world.obey(made["number"])
+    assert end["state"] == "failed"
+    assert re.fullmatch(r"stage 2 failed: \d+ of its 199 nodes failed", end["reason"]), end[
+        "reason"
+    ]
+    failed = {one["node"] for one in world.members(made["number"], "failed")}
+    assert 2 <= len(failed) <= len(bad)
+    assert failed <= bad
+    assert end["counts"]["waiting"] + end["counts"].get("done", 0) == NODES - len(failed)
+    pins = {one["scope"]: one["generation"] for one in admin.call("GET", "/pins")["pins"]}
+    assert pins == {
+        "role/compute": "web@2",
+        f"node/{names[0]}": "web@3",
+    }  # its first stage was done
+    fleet.each(fleet.start, [fleet.nodes[name] for name in stage])
+    assert {fleet.nodes[name].running for name in stage} == {"web@2"}
+    assert fleet.nodes[names[0]].running == "web@3"
 
 
 def check_books(world: World, bad: set[str]) -> None:
