@@ -16,6 +16,8 @@ __all__ = ["Scrubber", "wait_until_due"]
 
 LONGEST_SLEEP = 600.0
 """Seconds; the clock may be set meanwhile."""
+LEAD = 600.0
+"""Seconds from a start to the first run: after a power cut, nodes boot before the store is read."""
 
 
 def wait_until_due(last: float, now: float, hours: float) -> float:
@@ -31,7 +33,8 @@ class Scrubber:
     """Scrubs the store, one run at a time.
 
     ``stamp`` is the file that keeps when the last run ended: a server that is restarted every day
-    scrubs all the same. ``clock`` returns seconds since the epoch.
+    scrubs all the same. ``clock`` returns seconds since the epoch; ``lead`` is how many seconds
+    after a start the first run is.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class Scrubber:
         stamp: Path,
         log: Any,
         clock: Callable[[], float] = time.time,
+        lead: float = LEAD,
     ) -> None:
+        self._lead = lead
         self._store = store
         self._stamp = stamp
         self._log = log
@@ -79,8 +84,9 @@ class Scrubber:
     async def run(self, hours: float) -> None:
         """Scrub whenever ``hours`` have passed since the last run, until cancelled; 0 never does.
 
-        The time counts on while the server is down. A server that never scrubbed begins with it.
+        The time counts on while the server is down. A server that never scrubbed does so soon.
         """
+        await asyncio.sleep(min(self._lead, hours * 3600))
         while hours:
             wait = wait_until_due(self._last, self._clock(), hours)
             if wait:

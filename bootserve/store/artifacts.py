@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -19,6 +20,7 @@ from bootserve.store.upload import Upload
 
 __all__ = ["ArtifactStore", "DirectoryStore", "Scrubbed", "check_digest"]
 
+_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 
@@ -237,10 +239,11 @@ class DirectoryStore:
             return _sha256(file) == digest
 
     def check(self, digest: str) -> Scrubbed:
-        """Verify the artifact, and take it out of service when it fails; raises NotFound.
+        """Verify the artifact, and take it out of service when it fails.
 
         A bad one is moved to ``quarantine`` with a note beside it (``DIGEST.note``, JSON) and is no
-        longer served; importing it again puts a good one in its place.
+        longer served; importing it again puts a good one in its place. Raises NotFound, and
+        Unavailable where the machine lacks what reading takes, which says nothing of the artifact.
         """
         file = self._existing(digest)
         try:
@@ -249,6 +252,9 @@ class DirectoryStore:
         except FileNotFoundError:
             raise NotFound(f"no artifact has the digest {digest}") from None
         except OSError as error:
+            if error.errno in _MACHINE:
+                with os_errors(f"reading the artifact {digest}"):
+                    raise
             return self._set_aside(file, f"it cannot be read: {error.strerror}")
         if found == digest:
             return Scrubbed(digest, True)

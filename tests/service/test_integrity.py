@@ -103,20 +103,6 @@ def test_the_scrub_comes_round_by_itself(servers: Servers) -> None:
     wait_quarantined(admin, digest)
 
 
-def test_the_time_of_the_last_scrub_outlives_a_restart(servers: Servers) -> None:
-    server = servers.start()  # every 24 h
-    admin = Admin(server.state_dir)
-    admin.publish("web", "1")
-    admin.call("POST", "/scrub")
-    digest = hashlib.sha256(b"root 1").hexdigest()
-    flip(server, digest)
-    server.terminate()
-    stamp = server.state_dir / "scrubbed"
-    stamp.write_text(str(float(stamp.read_text()) - 24.1 * 3600))
-    server.start()
-    wait_quarantined(admin, digest)
-
-
 def test_a_generation_in_use_is_not_removed_and_a_removed_one_keeps_its_manifest(
     servers: Servers,
 ) -> None:

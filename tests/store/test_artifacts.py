@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import threading
 from pathlib import Path
 
@@ -250,6 +251,20 @@ def test_one_artifact_is_checked_as_the_scrub_does(store: DirectoryStore, root: 
     assert files(root) == {f"quarantine/{DIGEST}", f"quarantine/{DIGEST}.note"}
     with pytest.raises(NotFound):
         store.check(DIGEST)
+
+
+def test_a_machine_that_has_no_file_to_give_says_nothing_of_an_artifact(
+    store: DirectoryStore,
+) -> None:
+    put(store, DATA)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="reading the artifact"):
+            store.check(DIGEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert store.check(DIGEST).intact
 
 
 @pytest.mark.parametrize("replaced", [False, True])
