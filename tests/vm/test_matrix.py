@@ -142,7 +142,9 @@ def _events(site: Site, event: str) -> list[dict[str, str]]:
 
 def _offers(site: Site) -> list[str]:
     """Return what the node was offered, in order; what firmware asks for twice stands once."""
-    return list(dict.fromkeys(line["detail"] for line in _events(site, "dhcp")))
+    # repeats are counted, in lines without a detail
+    told = (line["detail"] for line in _events(site, "dhcp") if "detail" in line)
+    return list(dict.fromkeys(told))
 
 
 def _was_loaded(site: Site, cell: Cell, segment: Segment) -> bool:
