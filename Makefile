@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # user's would keep that user's own builds out
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E XDG_CACHE_HOME=/root/.cache)
 
-.PHONY: help setup packages demo test test-matrix test-rollout fuzz check bench golden lock fresh clean
+.PHONY: help setup packages demo test test-matrix test-long fuzz check bench lock fresh clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,9 @@ test: setup check ## run every test (under 19 minutes on two cores)
 test-matrix: setup ## boot every firmware in every way (docs/firmware.md)
 	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix
 
-test-rollout: setup ## roll out over four real nodes (ONLY=no-init, or hangs; ten minutes each)
-	$(ASROOT) $(BIN)/python -m pytest --durations 0 -m matrix tests/vm/test_rollout.py $(if $(ONLY),-k '$(ONLY)')
+test-long: setup ## roll out over four real nodes, and kill a server with 1,000 writes in flight (ONLY=hangs)
+	$(ASROOT) $(BIN)/python -m pytest --durations 0 -m matrix tests/service/test_killed.py tests/vm/test_rollout.py \
+	  $(if $(ONLY),-k '$(ONLY)')
 
 fuzz: setup ## fuzz what faces the network, TIME seconds a parser (300)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(TIME),300)
