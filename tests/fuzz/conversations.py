@@ -98,6 +98,8 @@ def _dhcp_seeds() -> list[bytes]:
     found = []
     for said in seeds.conversations():
         asked = [(port, one) for port, one in said if port in (67, 4011) and one[0] == 1]
+        if not asked:  # what was captured of TFTP
+            continue
         own = [bytes((3 | 4 | (BINL if port == 4011 else 0),)) + one for port, one in asked]
         found.append(seeds.session(*own))
         first = asked[0][1]

@@ -242,12 +242,15 @@ TARGETS: dict[str, Target] = {
     ),
     "tftp": Target(
         tftp_packet,
-        lambda: [_RRQ, _RRQ + b"tsize\x000\0blksize\x001468\0windowsize\x004\0", *_ACKS[:3],
+        lambda: [*seeds.datagrams(69), _RRQ, *_ACKS[:3],
+                 _RRQ + b"tsize\x000\0blksize\x001468\0windowsize\x004\0",
                  b"\0\3\0\1data", b"\0\5\0\0stop\0", b"\0\6blksize\x001024\0"],
     ),
     "tftp-session": Target(
         tftp_session,
-        lambda: [seeds.session(_RRQ, *_ACKS[1:]),
+        lambda: [seeds.session(*seeds.datagrams(69)[:2]),  # OVMF asks for the size alone, then
+                 seeds.session(*seeds.datagrams(69)[2:]),
+                 seeds.session(_RRQ, *_ACKS[1:]),
                  seeds.session(_RRQ + b"blksize\x001024\0windowsize\x004\0", *_ACKS[::4]),
                  seeds.session(_RRQ, b"", b"", b"", b""),
                  seeds.session(_RRQ + b"tsize\x000\0", b"\0\5\0\0probe\0")],
