@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures
+from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures, count_boots
 from bench.native import ROOT
 from bench.processes import cpu_seconds, pin, pss_bytes
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
@@ -200,6 +200,7 @@ class Answers:
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return microseconds for each answer: wall clock, and the server's CPU."""
         server = servers.get(self.servers[case])
+        count_boots(server)  # what was asked before is in the database, and not on its way there
         pin(server.namespace, CORES[:1])
         argv = [sys.executable, "-m", "bench.clients", self.kind, str(self.nodes[case])]
         before = cpu_seconds(server.namespace)

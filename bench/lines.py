@@ -64,7 +64,8 @@ _OFFERS_10000 = {_US: "bootserve 10000", "dnsmasq 10000": "dnsmasq 10000"}
 _FLAT = {"100": "bootserve 100", "100000": "bootserve 100000"}
 _SCRIPTS = {_US: "bootserve 10000", "nginx": "nginx"}
 _SCRIPTS_FLAT = {"10": "bootserve 10", "100000": "bootserve 100000"}
-_ANSWERS = {"10": "bootserve 10", "10000": "bootserve 10000"}
+_ANSWERS = {"10": "bootserve 10 alike", "10000": "bootserve 10000 alike"}
+"""Two that have served nothing else, so that they differ in the number of nodes alone."""
 
 
 def _same(servers: Mapping[str, str], nodes: int) -> dict[str, int]:

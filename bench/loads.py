@@ -14,7 +14,7 @@ from bench.processes import cpu_seconds, pin
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
 
 __all__ = ["CORES", "GENERATOR", "SCRIPT_PATH", "Artifact", "Figures", "Idle", "Offers", "Scripts",
-           "Tftp"]  # fmt: skip
+           "Tftp", "count_boots"]  # fmt: skip
 
 Figures = dict[str, float]
 
