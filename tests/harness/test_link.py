@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,20 @@ class Ends:
         sock.bind((address, 7777))
         return sock
 
+    def wait_open(self) -> None:
+        """Send until something arrives, and then until nothing more does."""
+        self.far.settimeout(0.2)
+        deadline = time.monotonic() + 60
+        while True:
+            self.near.sendto(b"hello", (DHCP_ADDRESS, 7777))
+            with contextlib.suppress(TimeoutError):
+                self.far.recv(100)
+                break
+            assert time.monotonic() < deadline
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.far.recv(100)
+
     def sends(self, count: int, expected: int = 0) -> list[bytes]:
         """What arrives of ``count`` datagrams that the client sends, in the order of arrival.
 
@@ -109,6 +124,7 @@ def test_real_frames_are_filtered_doubled_lost_and_reordered(lab: Lab, ends: End
     sent = [b"number %d" % number for number in range(40)]
     assert ends.sends(2, 2) == sent[:2]
     with Link(lab.network.switch, "0-bad", log=lab.directory / "link.log") as link:
+        ends.wait_open()
         assert ends.sends(40, 40) == sent
         link.set(Impairment(contains=b"number 1".hex(), towards="network"))
         assert ends.sends(3, 2) == [b"number 0", b"number 2"]
