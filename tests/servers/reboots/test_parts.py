@@ -14,6 +14,7 @@ from bootserve.core.heartbeats import HeartbeatBook, Wishes
 from bootserve.core.snapshot import NodePlan
 from bootserve.errors import Conflict, Unavailable
 from bootserve.model.boot import Boot
+from bootserve.model.desired import Node
 from bootserve.model.generation import GenerationRef
 from bootserve.model.hooks import Hook, HookWhen
 from bootserve.model.reboot import RebootMethod, RebootTask
@@ -179,16 +180,23 @@ async def test_what_nothing_comes_of_is_forced(world: World, bmc: Bmc) -> None:
 
 
 async def test_a_node_that_took_the_first_order_and_could_not_be_forced_stays_out_of_service(
-    world: World, bmc: Bmc
+    world: World, bmc: Bmc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reboots = await world.started()
+    restart, answered = reboots.redfish.restart, asyncio.Event()
+
+    async def told(node: Node, *, force: bool) -> str:
+        said = await restart(node, force=force)
+        answered.set()
+        return said
+
+    monkeypatch.setattr(reboots.redfish, "restart", told)
     redfish = task(RebootMethod.REDFISH)
     await reboots.rollouts.before(redfish)
     part = asyncio.create_task(reboots.rollouts.reboot(redfish))
-    while not bmc.resets():
-        assert not part.done()
-        await asyncio.sleep(0.01)
-    bmc.stop()
+    await asyncio.wait_for(answered.wait(), 60)
+    assert bmc.resets() == ["GracefulRestart"]
+    bmc.stop()  # at once: nothing else runs on the loop until it has ended
     reboots.redfish._pause = 0.01
     done = await part
     assert done.done, done.detail
