@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures, count_boots
-from bench.native import ROOT
-from bench.processes import cpu_seconds, pin, pss_bytes
+from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures, count_boots, drive
+from bench.processes import pin, pss_bytes
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
+from bootserve.core.minting import RETRY_SECONDS
 
 __all__ = ["Answers", "Gap", "Latency", "Memory"]
 
@@ -189,28 +187,29 @@ def _watched(server: Server) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Answers:
-    """One request at a time, so that what is measured is the time of one answer."""
+    """One request at a time, so that what is measured is the time of one answer.
+
+    ``kind`` is ``script``, each of a new boot, or ``offer``; ``nodes`` MACs by case.
+    """
 
     servers: Mapping[str, str]
     nodes: Mapping[str, int]
     kind: str
-    count: int
-    seconds: float = 0.0
+    seconds: float = 2.0
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return microseconds for each answer: wall clock, and the server's CPU."""
         server = servers.get(self.servers[case])
-        count_boots(server)  # what was asked before is in the database, and not on its way there
-        pin(server.namespace, CORES[:1])
-        argv = [sys.executable, "-m", "bench.clients", self.kind, str(self.nodes[case])]
-        before = cpu_seconds(server.namespace)
-        environment = ["env", f"PYTHONPATH={ROOT}", *GENERATOR]
-        said = json.loads(
-            server.pair.client.run([*environment, *argv, str(self.count)], timeout=120)
-        )
-        cpu = cpu_seconds(server.namespace) - before
-        return {
-            "µs": said["seconds"] / self.count * 1e6,
-            "CPU µs": cpu / self.count * 1e6,
-            "failed": float(self.count - said["answers"]),
-        }
+        boots = count_boots(server)  # what was asked before is there, and not on its way there
+        time.sleep(RETRY_SECONDS)  # a node that asked a moment ago would be given its last boot
+        asked = {"nodes": self.nodes[case], "seconds": seconds}
+        if self.kind == "script":
+            how = {"mode": "turns", "path": SCRIPT_PATH, "conns": 100, "expect": "bootserve.boot="}
+            said, cpu, busy = drive(server, "httpload", seconds + 60, **asked, **how)
+            answers, failed = float(said["answers"]), float(said["failed"])
+            failed += abs(count_boots(server) - boots - answers)
+        else:
+            said, cpu, busy = drive(server, "dhcpload", seconds + 60, **asked, window=1)
+            answers, failed = float(said["offers"]), float(said["lost"]) + float(said["wrong"])
+        each = 1e6 / answers if answers else 0.0
+        return {"µs": seconds * each, "CPU µs": cpu * each, "failed": failed, "generator %": busy}

@@ -97,10 +97,8 @@ WORKS: dict[str, Work] = {
     "heartbeats": Work(Heartbeats("bootserve 10000", 10_000), (_US,)),
     "memory": Work(Memory("bootserve 100000 fresh", "bootserve 100000"), (_US,)),
     "plan": Work(Plan("bootserve 10000", 10_000), ("explicit", "lists", "new")),
-    "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "scripts", 8000), tuple(_ANSWERS)),
-    "answer-offers": Work(
-        Answers(_ANSWERS, _named(_ANSWERS), "discovers", 20_000), tuple(_ANSWERS)
-    ),
+    "answer-scripts": Work(Answers(_ANSWERS, _named(_ANSWERS), "script"), tuple(_ANSWERS)),
+    "answer-offers": Work(Answers(_ANSWERS, _named(_ANSWERS), "offer"), tuple(_ANSWERS)),
 }
 """In the order in which they are measured: memory last of those that use its servers, and idle once
 there was something that could have left it busy."""

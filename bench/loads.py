@@ -14,7 +14,7 @@ from bench.processes import cpu_seconds, pin
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
 
 __all__ = ["CORES", "GENERATOR", "SCRIPT_PATH", "Artifact", "Figures", "Idle", "Offers", "Scripts",
-           "Tftp", "count_boots"]  # fmt: skip
+           "Tftp", "count_boots", "drive"]  # fmt: skip
 
 Figures = dict[str, float]
 
@@ -31,10 +31,14 @@ def _number(said: Mapping[str, float | str], key: str) -> float:
     return float(said[key])
 
 
-def _drive(
+def drive(
     server: Server, generator: str, timeout: float, /, **values: object
 ) -> tuple[dict[str, float | str], float, float]:
-    """Run a generator; return what it said, the server's CPU seconds and the generator's share."""
+    """Run a generator against a server that has the first core.
+
+    Returns what it said, the server's CPU seconds and the share of its own core that it used, in
+    percent.
+    """
     pin(server.namespace, CORES[:1])
     before, began = cpu_seconds(server.namespace), time.monotonic()
     said = server.pair.drive(generator, before=GENERATOR, timeout=timeout, **values)
@@ -53,7 +57,7 @@ class Tftp:
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return MB/s within ``seconds`` and what they cost, and how many transfers failed."""
-        said, cpu, busy = _drive(
+        said, cpu, busy = drive(
             servers.get(self.servers[case]),
             "tftpload",
             seconds + 120,
@@ -102,7 +106,7 @@ class Offers:
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return offers in a second and how many DISCOVERs came to nothing."""
-        said, cpu, busy = _drive(
+        said, cpu, busy = drive(
             servers.get(self.servers[case]),
             "dhcpload",
             seconds + 60,
@@ -144,7 +148,7 @@ class Scripts:
         server = servers.get(self.servers[case])
         seconds *= self.for_peer.get(case, 1.0)
         before = count_boots(server) if server.boot else 0
-        said, cpu, busy = _drive(
+        said, cpu, busy = drive(
             server,
             "httpload",
             seconds + 60,
@@ -182,7 +186,7 @@ class Artifact:
         """Return MB/s and what they cost; ``seconds`` is as long as it takes."""
         name = servers.artifact.name
         path = "/artifact" if case == "nginx" else f"/artifacts/sha256/{name}"
-        said, cpu, busy = _drive(
+        said, cpu, busy = drive(
             servers.get(self.servers[case]),
             "httpload",
             600,

@@ -1,15 +1,16 @@
 /* HTTP/1.1 GETs over kept connections, in one thread, each connection from an address of its own.
 
    httpload mode=closed path=FORMAT [conns=32] [seconds=5]   as fast as the answers come
+   httpload mode=turns path=FORMAT [conns=32] [seconds=5]    one at a time, by each connection in turn
    httpload mode=open path=FORMAT rate=200 [conns=64] ...    at fixed times, however long it takes
    httpload mode=fetch path=PATH bytes=N [conns=8] [count=1] whole files, thrown away; count=0
                                                              goes on until SECONDS are over
    and: [server=10.44.0.2] [port=8080] [address=10.99.0.1, or - for any] [nodes=10000] [expect=TEXT]
 
-   FORMAT's %s is the MAC of a node, written as in bootserve's own URLs: all nodes in turn, and never
-   one node from one address twice in a row, so that each script is a new boot. An answer counts when
-   its status is 200, it is as long as it says and EXPECT is in it. Latencies of mode=open run from
-   when a request was due, so that a server that stalls is not spared the requests that it held up.
+   FORMAT's %s is the MAC of a node, written as in bootserve's own URLs: all nodes in turn, those
+   far apart one after another, and never one node from one address twice in a row, so that each
+   script is a new boot. An answer counts when its status is 200, it is as long as it says and EXPECT
+   is in it. Latencies of mode=open run from when a request was due, so that a server that stalls is not spared the requests that it held up.
    SIGTERM ends it early. Prints JSON; "bytes" are those of whole answers, "received" those of files,
    also of parts. */
 #include <arpa/inet.h>
@@ -23,6 +24,7 @@
 #include "common.h"
 
 #define ROOM 65536
+#define STRIDE 7919           /* a prime: nodes that are asked for in turn are no neighbours in memory */
 
 struct connection {
     int fd, busy;
@@ -91,7 +93,7 @@ static void ask(struct connection *c, double due)
 {
     char request[600], mac[24], where[400];
     uint64_t at = (uint64_t)c->number * nodes / count + c->visits++;
-    uint32_t node = at % nodes;
+    uint32_t node = at * STRIDE % nodes;
     snprintf(mac, sizeof mac, "52-54-%02x-%02x-%02x-%02x", node >> 24, node >> 16 & 255,
              node >> 8 & 255, node & 255);
     const char *mark = strstr(path, "%s");
@@ -234,6 +236,24 @@ static unsigned busy(void)
     return sum;
 }
 
+/* Ask as soon as the answer before is there, the next connection each time. */
+static void run_turns(void)
+{
+    for (unsigned next = 0;; next++) {
+        struct connection *c = all + next % count;
+        double now = now_seconds();
+        if (now > stop || told_to_end)
+            break;
+        ask(c, now);
+        while (c->busy && !told_to_end && now_seconds() < now + 10)
+            wait_some(0.1);
+        if (c->busy) {
+            note("no answer in ten seconds");
+            break;
+        }
+    }
+}
+
 /* Ask again as soon as an answer is there, until it is time to stop or each file was fetched. */
 static void run_closed(void)
 {
@@ -319,6 +339,8 @@ int main(int argc, char **argv)
     stop = started + number_arg("seconds", fetching ? "600" : "5");
     if (!strcmp(mode, "open"))
         run_open(number_arg("rate", "200"));
+    else if (!strcmp(mode, "turns"))
+        run_turns();
     else
         run_closed();
     report(own_cpu() - cpu);
