@@ -146,8 +146,7 @@ class OfferForms:
         kept = self._kinds.setdefault((bus_id, asked.key), kind)
         if len(kept.forms) >= _FORMS:
             kept.forms.clear()
-        client = kept.client
-        kept.forms[settled] = form, f"{reply.kind} to {client.kind} {client.arch}"
+        kept.forms[settled] = form, reply.what
 
 
 def _is_plain(reply: Reply) -> bool:

@@ -121,8 +121,7 @@ class OfferTarget(NamedTuple):
     """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
 
     ``pinned`` finds the NBP that is pinned for a kind of firmware; ``held`` says why none is
-    offered for now. ``mac`` is the node's own string of the MAC, for tables to keep in place of a
-    copy of each datagram's.
+    offered for now.
     """
 
     name: str
@@ -130,7 +129,6 @@ class OfferTarget(NamedTuple):
     shape: Shape | None = None
     pinned: Callable[[ClientArch], PinnedNbp | None] | None = None
     held: str = ""
-    mac: Mac = ""
 
 
 class Destination(Enum):
@@ -159,6 +157,11 @@ class Reply:
     node: str
     packet: DhcpPacket
     relay: str = ""
+
+    @property
+    def what(self) -> str:
+        """What it is, in words: ``offer nbp to pxe efi-x64``."""
+        return f"{self.kind} to {self.client.kind} {self.client.arch}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The proxyDHCP service without its sockets: a datagram in, what to do about it out.
 
 It joins what has no memory (:mod:`bootserve.core.offers`) to what has
-(:mod:`bootserve.core.shapes`), and keeps what it said as forms (:mod:`bootserve.core.offer_forms`)
-for the next machine of the same make.
+(:mod:`bootserve.core.exchanges`, :mod:`bootserve.core.shapes`), and keeps what it said as forms
+(:mod:`bootserve.core.offer_forms`) for the next machine of the same make.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from bootserve.core.exchanges import Exchanges, NoUsableOffers
 from bootserve.core.offer_forms import Kind, OfferForms, read
 from bootserve.core.offers import (
     DHCP_PORT,
@@ -24,7 +25,6 @@ from bootserve.core.offers import (
     decide,
 )
 from bootserve.core.quirks import Advice
-from bootserve.core.retransmits import NoUsableOffers
 from bootserve.core.shapes import ShapeBook
 from bootserve.errors import PacketError
 from bootserve.model.names import Mac
@@ -40,12 +40,14 @@ _OPT_REQUESTED_ADDRESS: Final = 50
 class Answer(NamedTuple):
     """What to do about a datagram, with the diagnosis of a client that our offers do no good.
 
-    ``accepted`` is whether it is the first REQUEST of a node's firmware after an offer to it, and
-    ``address`` the IPv4 address that it asked for then, empty when it named none.
+    ``news`` is whether the answer is no repetition of the moment before. ``accepted`` is whether it
+    is the first REQUEST of a node's firmware after an offer to it, and ``address`` the IPv4 address
+    that it asked for then, empty when it named none.
     """
 
     outcome: Reply | Ignored
     found: NoUsableOffers | None = None
+    news: bool = True
     accepted: bool = False
     address: str = ""
 
@@ -54,7 +56,7 @@ class Offered(NamedTuple):
     """An offer from a form: what to send by broadcast to which node, and in words what it is.
 
     ``kind`` describes the kind of machine: its client's MAC and UUID are those of another one.
-    ``at`` is seconds since the epoch.
+    ``news`` is whether it is no repetition of the moment before.
     """
 
     data: bytes
@@ -63,8 +65,7 @@ class Offered(NamedTuple):
     what: str
     kind: Kind
     found: NoUsableOffers | None
-    xid: int
-    at: float
+    news: bool
 
     @property
     def client(self) -> PxeClient:
@@ -78,7 +79,7 @@ class Offered(NamedTuple):
 
 
 class _Noted(NamedTuple):
-    """That a DISCOVER came is noted already, with this result."""
+    """What a DISCOVER that is to be answered shows; None for a client with one shape of answer."""
 
     shape: Shape | None
     found: NoUsableOffers | None
@@ -97,12 +98,14 @@ class Responder:
         lookup: Lookup,
         *,
         book: ShapeBook,
+        exchanges: Exchanges,
         on_learned: Callable[[LearnedShape, str], None],
         on_told: Callable[[Mac, str], None],
     ) -> None:
         self._settings = settings
         self._lookup = lookup
         self._book = book
+        self._exchanges = exchanges
         self._on_learned = on_learned
         self._on_told = on_told
         self._bus_ids = book.bus_ids
@@ -128,17 +131,20 @@ class Responder:
         target = self._lookup(mac)
         if target is None or target.held:  # what is not answered is not noted either
             return self._decide(data, port, now, at, None)
-        mac, xid = target.mac or mac, int.from_bytes(data[4:8], "big")
+        xid, known = int.from_bytes(data[4:8], "big"), bool(target.name)
         noted = self._note(mac, xid, target, kind.advice, now, has_shape=kind.has_shape)
         pinned = target.pinned(kind.client.arch) if target.pinned else None
-        found = kind.forms.get((target.nbp, pinned, noted.shape))
-        if found is None:
+        form = kind.forms.get((target.nbp, pinned, noted.shape))
+        if form is None:
             return self._decide(data, port, now, at, noted)
+        filled, what = form[0].fill(data, asked, mac), form[1]
         if kind.is_ipxe:
-            self._started(mac, kind.client.features, target.name, at)
-        form, what = found
-        filled = form.fill(data, asked, mac)
-        return Offered(filled, mac, target.name, what, kind, noted.found, xid, at)
+            features = kind.client.features
+            self._started(mac, features, target.name, at)
+            news = self._exchanges.ipxe_offered(mac, xid, now, at, what, features, known=known)
+        else:
+            news = self._exchanges.offered(mac, xid, now, at, what, known=known)
+        return Offered(filled, mac, target.name, what, kind, noted.found, news)
 
     def _note(
         self,
@@ -151,11 +157,13 @@ class Responder:
         has_shape: bool,
     ) -> _Noted:
         """Take note of a DISCOVER that is to be answered."""
+        found = self._exchanges.repeats(mac, xid, now, known=bool(target.name))
         if not has_shape:
-            return _Noted(None, self._book.repeated(mac, xid, now))
+            return _Noted(None, found)
         if target.shape:
-            return _Noted(target.shape, self._book.repeated(mac, xid, now))
-        return _Noted(*self._book.discover(mac, xid, now, advice))
+            return _Noted(target.shape, found)
+        failed = found is not None
+        return _Noted(self._book.discover(mac, xid, now, advice, failed=failed), found)
 
     def _decide(
         self, data: bytes, port: int, now: float, at: float, noted: _Noted | None
@@ -181,17 +189,26 @@ class Responder:
         outcome = self._outcome(packet, port, self._lookup, self._advise, shape_of)
         if outcome.client is None or outcome.client.is_probe:
             return Answer(outcome)
-        accepted, address = False, ""
         if packet.message_type == MessageType.REQUEST:
-            accepted, address = self._accepts(outcome.client), _address_asked_for(packet)
-            self._requested(outcome, outcome.client, address, at)
-        elif isinstance(outcome, Reply):
-            if noted is None:
-                noted = _Noted(None, self._book.repeated(outcome.client.mac, packet.xid, now))
-            self._keep(data, outcome, shape)
-        if isinstance(outcome, Reply) and outcome.client.kind is FirmwareKind.IPXE:
-            self._started(outcome.client.mac, outcome.client.features, outcome.node, at)
-        return Answer(outcome, noted.found if noted else None, accepted, address)
+            return self._requested(outcome, outcome.client, packet, now, at)
+        if isinstance(outcome, Ignored):
+            return Answer(outcome)
+        if noted is None:
+            mac, known = outcome.client.mac, bool(outcome.node)
+            noted = _Noted(None, self._exchanges.repeats(mac, packet.xid, now, known=known))
+        self._keep(data, outcome, shape)
+        return Answer(outcome, noted.found, self._offered(outcome, now, at))
+
+    def _offered(self, reply: Reply, now: float, at: float) -> bool:
+        """Take note of an offer; return whether it is news."""
+        client, xid, known = reply.client, reply.packet.xid, bool(reply.node)
+        what = reply.what
+        if client.kind is not FirmwareKind.IPXE:
+            return self._exchanges.offered(client.mac, xid, now, at, what, known=known)
+        self._started(client.mac, client.features, reply.node, at)
+        return self._exchanges.ipxe_offered(
+            client.mac, xid, now, at, what, client.features, known=known
+        )
 
     def _outcome(
         self,
@@ -244,19 +261,32 @@ class Responder:
     def _accepts(self, client: PxeClient) -> bool:
         return (
             client.kind is not FirmwareKind.IPXE
-            and self._book.has_offer(client.mac)
+            and self._exchanges.has_offer(client.mac)
             and self._lookup(client.mac) is not None
         )
 
     def _requested(
-        self, outcome: Reply | Ignored, client: PxeClient, address: str, at: float
-    ) -> None:
+        self,
+        outcome: Reply | Ignored,
+        client: PxeClient,
+        packet: DhcpPacket,
+        now: float,
+        at: float,
+    ) -> Answer:
+        """Take note of a REQUEST, and return what it is answered with and what it shows."""
+        accepted, address = self._accepts(client), _address_asked_for(packet)
+        self._exchanges.requested(client.mac)
+        if isinstance(outcome, Reply):
+            self._exchanges.acknowledged(
+                client, packet.xid, now, at, outcome.what, known=bool(outcome.node)
+            )
+            if client.kind is FirmwareKind.IPXE:
+                self._started(client.mac, client.features, outcome.node, at)
         if isinstance(outcome, Ignored) or not _has_shape(client):
             self._book.accepted(client.mac, address)
-            return
-        learned = self._book.asked(client.mac, at, known=bool(outcome.node))
-        if learned:
+        elif learned := self._book.asked(client.mac, at, known=bool(outcome.node)):
             self._on_learned(learned, outcome.node)
+        return Answer(outcome, accepted=accepted, address=address)
 
     def _started(self, mac: Mac, features: IpxeFeatures | None, node: str, at: float) -> None:
         """Take note that an iPXE runs."""

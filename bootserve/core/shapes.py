@@ -4,7 +4,7 @@ What an iPXE told of a node's NIC is kept here, too, for the quirks that go by i
 which the answer is for, cannot tell it.
 
 A client that finds no usable pair of offers repeats its DISCOVER with the same xid and sends no
-REQUEST (:mod:`bootserve.core.retransmits`). When that pattern is seen, the very DISCOVER that
+REQUEST (:mod:`bootserve.core.exchanges`). When that pattern is seen, the very DISCOVER that
 completes it is answered in the other shape, in the same exchange, since EDK2 goes on collecting
 offers to the end of its next window. The next exchange begins with the shape tried last; should
 that fail too, they alternate. What then works is remembered for known nodes, and unlearned in the
@@ -18,8 +18,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from bootserve.core.exchanges import EXCHANGE_SECONDS
 from bootserve.core.quirks import Advice, QuirkTable
-from bootserve.core.retransmits import EXCHANGE_SECONDS, NoUsableOffers, RetransmitTracker
 from bootserve.model.names import Mac
 from bootserve.model.shape import LearnedShape, Shape, other_shape
 
@@ -65,7 +65,6 @@ class ShapeBook:
 
     def __init__(self, quirks: QuirkTable) -> None:
         self._quirks = quirks
-        self._tracker = RetransmitTracker()
         self._trials: OrderedDict[Mac, _Trial] = OrderedDict()
         self._learned: dict[Mac, LearnedShape] = {}
         self._quirked: OrderedDict[Mac, Advice] = OrderedDict()
@@ -114,30 +113,27 @@ class ShapeBook:
         for mac in [mac for mac in self._bus_ids if mac not in macs]:
             del self._bus_ids[mac]
 
-    def discover(
-        self, mac: Mac, xid: int, now: float, advice: Advice
-    ) -> tuple[Shape, NoUsableOffers | None]:
+    def discover(self, mac: Mac, xid: int, now: float, advice: Advice, *, failed: bool) -> Shape:
         """Take note of a DISCOVER that is to be answered; return the shape of the answer.
 
-        With it comes the diagnosis, when this DISCOVER completes the pattern.
+        ``failed`` is whether it completes the pattern.
         """
         if advice.quirk:
             self._quirked[mac] = advice
             _bound(self._quirked)
-        found = self._tracker.offered(mac, xid, now)
         trial = self._trials.get(mac)
-        if trial is None and found is None:
+        if trial is None and not failed:
             learned = self._learned.get(mac)
-            return (learned.shape if learned else advice.shape), None
+            return learned.shape if learned else advice.shape
         if trial is None:
             trial = self._begin(mac, xid, now, advice.shape)
         elif trial.xid != xid or now - trial.last > EXCHANGE_SECONDS:
             trial.xid, trial.tried, trial.address = xid, {trial.shape}, ""
         trial.last = now
-        if found is not None:
+        if failed:
             trial.shape = other_shape(trial.shape)
             trial.tried.add(trial.shape)
-        return trial.shape, found
+        return trial.shape
 
     def _begin(self, mac: Mac, xid: int, now: float, base: Shape) -> _Trial:
         learned = self._learned.get(mac)
@@ -161,27 +157,17 @@ class ShapeBook:
             return trial.shape
         return learned.shape if learned else advice.shape
 
-    def repeated(self, mac: Mac, xid: int, now: float) -> NoUsableOffers | None:
-        """Take note of an answered DISCOVER of a client whose answer has one shape only."""
-        return self._tracker.offered(mac, xid, now)
-
-    def has_offer(self, mac: Mac) -> bool:
-        """Whether a DISCOVER of ``mac`` was answered and no REQUEST has come since."""
-        return mac in self._tracker
-
     def accepted(self, mac: Mac, address: str) -> None:
         """Take note of a REQUEST to the DHCP server: the client accepted a pair of offers.
 
         ``address`` is what it asked for, by which its TFTP request will be known.
         """
-        self._tracker.requested(mac)
         trial = self._trials.get(mac)
         if trial is not None:
             trial.address = address
 
     def asked(self, mac: Mac, at: float, *, known: bool) -> LearnedShape | None:
         """Take note of a REQUEST for the boot file, as BINL has it; return what is learned."""
-        self._tracker.requested(mac)
         trial = self._trials.get(mac)
         if trial is None or "binl" not in trial.tried:
             return None

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bootserve.core.early import EarlyPhases
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.ipxe import UNKNOWN_IPXE, Ipxe, ipxe_of
 from bootserve.model.boot import Boot, Phase, PhaseSeen
 from bootserve.model.names import Mac
-from bootserve.wire.pxe import FirmwareKind, PxeClient
+from bootserve.wire.pxe import IpxeFeatures
 
 __all__ = ["ActiveBoot", "Timeline"]
 
@@ -44,40 +45,24 @@ class Timeline:
     """The boots under way and the early phases of boots still to come.
 
     At most ``max_boots`` boots and some ``max_early`` early sightings are held; the oldest go
-    first. ``offered`` notes an offer to a firmware, as :meth:`dhcp` does and at less cost.
+    first. ``exchanges`` has the DHCP that comes before.
     """
 
-    def __init__(self, *, max_boots: int = 50_000, max_early: int = 10_000) -> None:
+    def __init__(
+        self, exchanges: Exchanges, *, max_boots: int = 50_000, max_early: int = 10_000
+    ) -> None:
         self._max_boots = max_boots
         self._boots: OrderedDict[str, ActiveBoot] = OrderedDict()
         self._by_address: dict[str, str] = {}
-        self._early = EarlyPhases(max_early)
-        self.offered = self._early.offered
+        self._early = EarlyPhases(exchanges, max_early)
         self._ipxes: OrderedDict[Mac, Ipxe] = OrderedDict()
 
-    def dhcp(
-        self,
-        client: PxeClient,
-        xid: int,
-        now: float,
-        detail: str,
-        *,
-        offer: bool,
-        mac: Mac = "",
-    ) -> bool:
-        """Note an answer to a node's DHCP message: an ``offer``, or an acknowledgement of one.
-
-        ``mac`` is the node's, when ``client`` describes another machine of its make. Returns
-        whether it is news, and not what was answered a moment ago.
-        """
-        mac = mac or client.mac
-        news = self._early.dhcp(client, xid, now, detail, offer=offer, mac=mac)
-        if client.kind is FirmwareKind.IPXE:
-            self._ipxes[mac] = ipxe_of(client.features)
-            self._ipxes.move_to_end(mac)
-            if len(self._ipxes) > self._max_boots:
-                self._ipxes.popitem(last=False)
-        return news
+    def told(self, mac: Mac, features: IpxeFeatures | None) -> None:
+        """Note what the iPXE that runs on ``mac`` said that it can do."""
+        self._ipxes[mac] = ipxe_of(features)
+        self._ipxes.move_to_end(mac)
+        if len(self._ipxes) > self._max_boots:
+            self._ipxes.popitem(last=False)
 
     def loaded(self, phase: Phase, address: str, now: float, detail: str) -> None:
         """Note that ``address`` has fetched an NBP, by TFTP or HTTP."""

@@ -1,8 +1,9 @@
 """The asyncio shell of the proxyDHCP service: sockets in, the handler's replies out.
 
-Plain sockets drained through ``loop.add_reader``: asyncio's datagram transport costs several times
-as much, and has no ``sendmsg``, which the source address needs. Each socket is bound to the one
-interface, so what it receives came in there, and what it sends goes out there.
+Plain sockets drained through ``loop.add_reader``, many datagrams by one system call: asyncio's
+datagram transport costs several times as much, and has no ``sendmsg``, which the source address
+needs. Each socket is bound to the one interface, so what it receives came in there, and what it
+sends goes out there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import contextlib
 import errno
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +20,8 @@ from typing import Final
 from bootserve.core.offers import BINL_PORT, DHCP_PORT, Destination, Ignored, Reply
 from bootserve.core.responder import Answer, Offered
 from bootserve.errors import Unavailable
+from bootserve.servers.broadcast import Broadcast, packet_info
+from bootserve.servers.mmsg import Inbox, Peer, client_of, peer_of
 from bootserve.wire.dhcp import MAX_PACKET
 from bootserve.wire.pxe import PxeClient
 
@@ -28,14 +30,15 @@ __all__ = ["DHCP_PORTS", "DhcpEvent", "DhcpServer", "Handler", "open_socket"]
 DHCP_PORTS: Final = (DHCP_PORT, BINL_PORT)
 
 _BATCH: Final = 64
-"""Datagrams read on one wake-up: enough for a rack's storm, short enough (2 ms) for the rest."""
+"""Datagrams read on one wake-up: enough for a rack's storm, short enough (1 ms) for the rest."""
+_SLOT: Final = MAX_PACKET + 64
+"""Room for a datagram that is too long, and no power of two: those share places in a cache."""
+_NOTHING_NOW: Final = frozenset({errno.EAGAIN, errno.EINTR})
 _EVERYONE: Final = ("255.255.255.255", 68)
 _RELAY_PORT: Final = 67
 _RECEIVE_BUFFER: Final = 1 << 21
 """Bytes; the kernel charges some 1.3 KiB a packet: 1,500 nodes that are switched on together."""
 _SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h; the socket module does not name it
-_PKTINFO: Final = struct.Struct("=I4s4s")
-_IP_PKTINFO: Final = getattr(socket, "IP_PKTINFO", 8)  # named in the socket module from 3.12
 
 Handler = Callable[[bytes, int, float], Offered | Answer]
 
@@ -46,7 +49,8 @@ class DhcpEvent:
 
     ``kind`` is the reply's kind (``offer nbp``, ``ack binl``, …) once it is sent, or ``ignored``,
     ``send failed``, ``receive failed``, ``no usable offers``; ``reason`` says why. ``port`` is the
-    server's, ``source`` the sender's address and port, ``xid`` 0 when the packet was unreadable.
+    server's, ``source`` the sender's address and port, ``news`` is whether it is no repetition of
+    the moment before.
     """
 
     kind: str
@@ -55,7 +59,7 @@ class DhcpEvent:
     client: PxeClient | None = None
     node: str = ""
     reason: str = ""
-    xid: int = 0
+    news: bool = True
 
 
 class DhcpServer:
@@ -63,7 +67,7 @@ class DhcpServer:
 
     ``handler`` gets the datagram, the port that it came in on and the time (monotonic seconds), and
     returns the answer. ``on_event`` is called from the event loop and must not block; so is
-    ``on_offer``, in place of it, for an offer from a form once it is sent. ``sockets`` are
+    ``on_offers``, in place of it, for offers from forms once they are sent. ``sockets`` are
     those of ``ports`` when they are open already (:func:`open_socket`); they are this object's
     from then on.
     """
@@ -75,18 +79,19 @@ class DhcpServer:
         address: str,
         handler: Handler,
         on_event: Callable[[DhcpEvent], None],
-        on_offer: Callable[[Offered], None],
+        on_offers: Callable[[Sequence[Offered]], None],
         ports: Sequence[int] = DHCP_PORTS,
         sockets: Sequence[socket.socket] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interface = interface
         # The interface may have other addresses, and a reply must come from the one advertised.
-        info = _PKTINFO.pack(0, socket.inet_aton(address), bytes(4))
-        self._from = [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
+        self._from = [packet_info(address)]
+        self._broadcast = Broadcast(peer_of(*_EVERYONE), address)
+        self._inbox = Inbox(_BATCH, _SLOT)
         self._handler = handler
         self._on_event = on_event
-        self._on_offer = on_offer
+        self._on_offers = on_offers
         self._ports = tuple(ports)
         self._clock = clock
         self._sockets = [*sockets]
@@ -116,43 +121,44 @@ class DhcpServer:
         self._sockets.clear()
 
     def _drain(self, sock: socket.socket, port: int) -> None:
-        receive, handler = sock.recvfrom, self._handler
-        for _ in range(_BATCH):
-            try:
-                data, source = receive(MAX_PACKET + 1)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:  # the interface went down or away
-                self._on_event(DhcpEvent("receive failed", port, reason=_describe(error)))
-                return
-            answer = handler(data, port, self._clock())
-            if isinstance(answer, Offered):
-                self._offer(sock, answer, source)
-            else:
-                self._serve(sock, port, answer, source)
-
-    def _offer(self, sock: socket.socket, offered: Offered, source: tuple[str, int]) -> None:
+        inbox, handler = self._inbox, self._handler
         try:
-            sock.sendmsg([offered.data], self._from, 0, _EVERYONE)
-        except OSError as error:
-            reason = f"{offered.offer}: {_describe(error)}"
-            self._on_event(_event(offered, source, "send failed", reason))
+            count = inbox.receive(sock.fileno(), _NOTHING_NOW)
+        except OSError as error:  # the interface went down or away
+            self._on_event(DhcpEvent("receive failed", port, reason=_describe(error)))
             return
-        self._on_offer(offered)
-        if offered.found:
-            self._on_event(_event(offered, source, "no usable offers", str(offered.found)))
+        peers, now, offers, asked = inbox.peers(count), self._clock(), [], []
+        for slot, length in enumerate(inbox.lengths(count)):
+            answer = handler(inbox.datagram(slot, length), port, now)
+            if isinstance(answer, Offered):
+                offers.append(answer)
+                asked.append(slot)
+            else:
+                self._serve(sock, port, answer, client_of(peers[slot]))
+        if offers:
+            self._offer(sock, offers, [peers[slot] for slot in asked])
+
+    def _offer(self, sock: socket.socket, offers: list[Offered], peers: Sequence[Peer]) -> None:
+        failed = self._broadcast.send(sock.fileno(), [one.data for one in offers])
+        self._on_offers([one for number, one in enumerate(offers) if number not in failed])
+        for number, (offered, peer) in enumerate(zip(offers, peers, strict=True)):
+            if error := failed.get(number):
+                reason = f"{offered.offer}: {_describe(error)}"
+                self._on_event(_event(offered, client_of(peer), "send failed", reason))
+            elif offered.found:
+                found = str(offered.found)
+                self._on_event(_event(offered, client_of(peer), "no usable offers", found))
 
     def _serve(
         self, sock: socket.socket, port: int, answer: Answer, source: tuple[str, int]
     ) -> None:
         outcome, found = answer.outcome, answer.found
-        xid = outcome.packet.xid if outcome.packet else 0
         kind, reason = "ignored", ""
         if isinstance(outcome, Ignored):
             reason = outcome.reason
         else:
             kind, reason = self._send(sock, outcome, source)
-        event = DhcpEvent(kind, port, source, outcome.client, outcome.node, reason, xid)
+        event = DhcpEvent(kind, port, source, outcome.client, outcome.node, reason, answer.news)
         self._on_event(event)
         if found:
             self._on_event(replace(event, kind="no usable offers", reason=str(found)))
@@ -167,7 +173,7 @@ class DhcpServer:
 
 
 def _event(offered: Offered, source: tuple[str, int], kind: str, reason: str) -> DhcpEvent:
-    return DhcpEvent(kind, DHCP_PORT, source, offered.client, offered.node, reason, offered.xid)
+    return DhcpEvent(kind, DHCP_PORT, source, offered.client, offered.node, reason)
 
 
 def _destination(reply: Reply, source: tuple[str, int]) -> tuple[str, int]:

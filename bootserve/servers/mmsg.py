@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "SLOTS",
     "SLOT_SIZE",
     "Inbox",
+    "Messages",
     "Outbox",
     "Peer",
     "address_of",
     "client_of",
     "message",
     "peer_of",
+    "send_messages",
 ]
 
 Peer: TypeAlias = int
@@ -35,7 +39,7 @@ Peer: TypeAlias = int
 SLOTS = 128
 """Datagrams taken or sent by one call at most."""
 SLOT_SIZE = 1024
-"""Bytes of a datagram that are kept."""
+"""Bytes of a datagram that an Inbox keeps if it is not told otherwise."""
 PASSING = frozenset(
     {
         errno.EAGAIN,
@@ -64,9 +68,7 @@ _PEER = struct.Struct("=H2s4s")
 _PEER_NUMBER = struct.Struct(">Q")
 # A struct for each possible number of datagrams: one call reads or writes all of them.
 _NAMES = [struct.Struct(">" + "Q8x" * n) for n in range(SLOTS + 1)]
-_HEADS = [struct.Struct(">" + f"I{SLOT_SIZE - 4}x" * n) for n in range(SLOTS + 1)]
 _LENGTHS = [struct.Struct("=" + "56xI4x" * n) for n in range(SLOTS + 1)]
-_IOVECS = struct.Struct(f"={2 * SLOTS}Q")
 _PLACE = struct.Struct("=QQ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -122,16 +124,28 @@ def _place(buffer: ctypes.Array[ctypes.c_char]) -> int:
     return ctypes.addressof(buffer)
 
 
-class _Messages:
-    """An array of ``mmsghdr``, each with a name and one iovec, at fixed places in memory."""
+def send_messages(fd: int, messages: Messages, first: int, count: int) -> int:
+    """Send ``count`` of the ``messages`` from ``first`` on; return how many the kernel took.
 
-    def __init__(self) -> None:
-        self.headers = ctypes.create_string_buffer(_HEADER * SLOTS)
-        self.names = ctypes.create_string_buffer(_NAME * SLOTS)
-        self.iovecs = ctypes.create_string_buffer(_IOVEC * SLOTS)
-        self.controls = ctypes.create_string_buffer(_CONTROL * SLOTS)
+    At least one: with an error at the first of them, it is the errno, negative.
+    """
+    taken: int = _sendmmsg(fd, messages.place + _HEADER * first, count, 0)
+    return taken if taken > 0 else -ctypes.get_errno()
+
+
+class Messages:
+    """An array of ``mmsghdr``, each with a name and one iovec, at fixed places in memory.
+
+    Each has room for ``control`` bytes of ancillary data, none of which is in use.
+    """
+
+    def __init__(self, slots: int = SLOTS, control: int = _CONTROL) -> None:
+        self.headers = ctypes.create_string_buffer(_HEADER * slots)
+        self.names = ctypes.create_string_buffer(_NAME * slots)
+        self.iovecs = ctypes.create_string_buffer(_IOVEC * slots)
+        self.controls = ctypes.create_string_buffer(control * slots)
         self.place = _place(self.headers)
-        for i in range(SLOTS):
+        for i in range(slots):
             struct.pack_into(
                 "=QI4xQQQ",
                 self.headers,
@@ -140,36 +154,46 @@ class _Messages:
                 _NAME,
                 _place(self.iovecs) + _IOVEC * i,
                 1,
-                _place(self.controls) + _CONTROL * i,
+                _place(self.controls) + control * i,
             )
+
+    def use_control(self, slot: int, length: int) -> None:
+        """Have the message in ``slot`` carry the first ``length`` bytes of its ancillary data."""
+        _QUAD.pack_into(self.headers, _HEADER * slot + _CONTROL_LENGTH, length)
 
 
 class Inbox:
-    """Datagrams taken by one call."""
+    """Datagrams taken by one call: ``slots``, at most SLOTS, of ``slot_size`` bytes each."""
 
-    def __init__(self) -> None:
-        self._messages = _Messages()
-        self._data = ctypes.create_string_buffer(SLOT_SIZE * SLOTS)
+    def __init__(self, slots: int = SLOTS, slot_size: int = SLOT_SIZE) -> None:
+        self._slots, self._slot_size = slots, slot_size
+        self._messages = Messages(slots)
+        self._data = ctypes.create_string_buffer(slot_size * slots)
         self._view = memoryview(self._data).cast("B")
-        places = [place for i in range(SLOTS) for place in self._iovec(i)]
-        _IOVECS.pack_into(self._messages.iovecs, 0, *places)
+        start = _place(self._data)
+        for slot in range(slots):
+            _PLACE.pack_into(
+                self._messages.iovecs, _IOVEC * slot, start + slot_size * slot, slot_size
+            )
 
-    def _iovec(self, slot: int) -> tuple[int, int]:
-        return _place(self._data) + SLOT_SIZE * slot, SLOT_SIZE
+    @cached_property
+    def _heads(self) -> list[struct.Struct]:
+        each = f"I{self._slot_size - 4}x"
+        return [struct.Struct(">" + each * n) for n in range(self._slots + 1)]
 
-    def receive(self, fd: int) -> int:
+    def receive(self, fd: int, passing: Collection[int] = PASSING) -> int:
         """Take what has come to the socket ``fd`` and return how many datagrams it is.
 
-        Waits for the first when the socket is a blocking one. 0 when none came in its time, or for
-        another reason that passes. Raises OSError when the socket is no good.
+        Waits for the first when the socket is a blocking one. 0 for an errno in ``passing``: none
+        came in its time, or another reason that passes. Raises OSError for any other.
         """
-        count: int = _recvmmsg(fd, self._messages.place, SLOTS, _MSG_WAITFORONE, None)
+        count: int = _recvmmsg(fd, self._messages.place, self._slots, _MSG_WAITFORONE, None)
         if count >= 0:
             return count
         number = ctypes.get_errno()
-        if number in PASSING:
+        if number in passing:
             return 0
-        raise OSError(number, "recvmmsg failed")
+        raise OSError(number, os.strerror(number))
 
     def peers(self, count: int) -> tuple[Peer, ...]:
         """Return who sent the first ``count`` datagrams."""
@@ -177,7 +201,7 @@ class Inbox:
 
     def heads(self, count: int) -> tuple[int, ...]:
         """Return the first four bytes of each as a number, of an ACK opcode and block."""
-        return _HEADS[count].unpack_from(self._data)
+        return self._heads[count].unpack_from(self._data)
 
     def lengths(self, count: int) -> tuple[int, ...]:
         """Return the bytes of each; a longer one than fits was cut."""
@@ -185,7 +209,7 @@ class Inbox:
 
     def datagram(self, slot: int, length: int) -> bytes:
         """Return a copy of one datagram."""
-        start = slot * SLOT_SIZE
+        start = slot * self._slot_size
         return bytes(self._view[start : start + length])
 
 
@@ -197,7 +221,7 @@ class Outbox:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._messages = _Messages()
+        self._messages = Messages()
         self._iovecs = memoryview(self._messages.iovecs).cast("B")
         self._peers: list[Peer] = []
         self._places: list[bytes] = []
@@ -272,10 +296,8 @@ class Outbox:
         _NAMES[count].pack_into(messages.names, 0, *self._peers)
         self._iovecs[: _IOVEC * count] = b"".join(self._places)
         while sent < count:
-            taken = _sendmmsg(self._fd, messages.place + _HEADER * sent, count - sent, 0)
-            if taken < 0:
-                taken = self._overcome(sent, ctypes.get_errno())
-            sent += taken
+            taken = send_messages(self._fd, messages, sent, count - sent)
+            sent += self._overcome(sent, -taken) if taken < 0 else taken
         self._held.clear()
         self._peers.clear()
         self._places.clear()
@@ -290,8 +312,7 @@ class Outbox:
             self._segments[slot] = segment
         else:
             del self._segments[slot]
-        length = _CONTROL if segment else 0
-        _QUAD.pack_into(messages.headers, _HEADER * slot + _CONTROL_LENGTH, length)
+        messages.use_control(slot, _CONTROL if segment else 0)
 
     def _overcome(self, slot: int, error: int) -> int:
         """Do what can be done about a message that was not sent; return how many are done with."""

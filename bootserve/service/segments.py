@@ -11,6 +11,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 from bootserve.core.discovery import UnknownPolicy
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.loops import LoopGuard
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.responder import Answer, Offered, Responder
@@ -78,6 +79,7 @@ def make_segments(
     nbps: Mapping[str, Path],
     current: Current,
     shapes: ShapeKeeper,
+    exchanges: Exchanges,
     sightings: Sightings,
     loops: LoopGuard,
     shelf: NbpShelf,
@@ -95,13 +97,15 @@ def make_segments(
             on_event=sightings.tftp,
             sock=bound.tftp,
         )
-        responder = _responder(settings, network, http_base, nbps, current, shapes, shelf, loops)
+        responder = _responder(
+            settings, network, http_base, nbps, current, shapes, exchanges, shelf, loops
+        )
         dhcp = DhcpServer(
             interface=interface,
             address=str(network.ip),
             handler=partial(_answer, responder, loops, sightings, tftp.again),
             on_event=sightings.dhcp,
-            on_offer=sightings.offered,
+            on_offers=sightings.offered,
             sockets=bound.dhcp,
         )
         segments.append(Segment(interface, network, http_base, dhcp, tftp, bound.http))
@@ -129,7 +133,7 @@ def _answer(
     outcome, waiting = loops.watch(answer.outcome, now, accepted=answer.accepted)
     if waiting is not None and outcome.client is not None:
         sightings.looping(outcome.node, outcome.client.mac, waiting)
-    return Answer(outcome, answer.found)
+    return answer._replace(outcome=outcome)
 
 
 def _responder(
@@ -139,6 +143,7 @@ def _responder(
     nbps: Mapping[str, Path],
     current: Current,
     shapes: ShapeKeeper,
+    exchanges: Exchanges,
     shelf: NbpShelf,
     loops: LoopGuard,
 ) -> Responder:
@@ -159,9 +164,13 @@ def _responder(
         if snapshot.state.nbp_pins:
             pinned = partial(shelf.pinned, snapshot.plan_of(node))
         held = loops.held(mac, time.monotonic()) if mac in loops.holds else ""
-        own = node.macs[0] if len(node.macs) == 1 else mac
-        return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held, own)
+        return OfferTarget(node.name, node.nbp, node.shape.fixed, pinned, held)
 
     return Responder(
-        offers, lookup, book=shapes.book, on_learned=shapes.learned, on_told=shapes.told
+        offers,
+        lookup,
+        book=shapes.book,
+        exchanges=exchanges,
+        on_learned=shapes.learned,
+        on_told=shapes.told,
     )

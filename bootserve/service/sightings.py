@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bootserve.core.loops import Waiting
@@ -18,6 +18,7 @@ from bootserve.servers.current import Current
 from bootserve.servers.dhcp import DhcpEvent
 from bootserve.servers.tftp import TftpEvent, TftpEventKind
 from bootserve.service.calm import Calm
+from bootserve.wire.pxe import FirmwareKind
 
 __all__ = ["Sightings"]
 
@@ -69,7 +70,9 @@ class Sightings:
                 self._calm.warning("dhcp", node=event.node, mac=client.mac, detail=event.reason)
         elif event.node and event.kind != "send failed":
             detail = f"{event.kind} to {client.kind} {client.arch}"
-            if self._is_logged(self._recorder.answered(client, event.xid, event.kind, detail)):
+            if client.kind is FirmwareKind.IPXE:
+                self._recorder.ipxe_runs(client.mac, client.features)
+            if self._is_logged(event.news):
                 self._recorder.log_answer(detail, event.node, client.mac)
         if self._register and self._current.snapshot.plan(client.mac) is None:
             self._recorder.discovered(
@@ -81,11 +84,15 @@ class Sightings:
                 )
             )
 
-    def offered(self, offered: Offered) -> None:
-        """Take an offer that was made from a form; like :meth:`dhcp`, and cheap in a storm."""
-        self.counts[f"dhcp {offered.offer}"] += 1
-        if self._is_logged(self._recorder.offered(offered)):
-            self._recorder.log_answer(offered.what, offered.node, offered.mac)
+    def offered(self, offers: Sequence[Offered]) -> None:
+        """Take offers that were made from forms; like :meth:`dhcp`, and cheap in a storm."""
+        for offered in offers:
+            if offered.kind.is_ipxe:
+                self._recorder.ipxe_runs(offered.mac, offered.kind.client.features)
+            if self._is_logged(offered.news):
+                self._recorder.log_answer(offered.what, offered.node, offered.mac)
+        for offer, count in Counter([one.offer for one in offers]).items():
+            self.counts[f"dhcp {offer}"] += count
 
     def _is_logged(self, news: bool) -> bool:
         if not self._sampler.events:

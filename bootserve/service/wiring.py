@@ -11,6 +11,7 @@ from typing import Any
 
 from bootserve.core.diffs import DiffBook
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.heartbeats import HeartbeatBook, Wishes
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
@@ -150,10 +151,10 @@ def wire(
     saved = settings.state_dir / SNAPSHOT_FILE
     snapshot, away = _first_snapshot(kept, saved, log)
     current = Current(snapshot, load_scripts(settings.templates_dir))
-    saver, timeline, sql = Saver(saved, log), Timeline(), DatabaseThread()
+    saver, sql = Saver(saved, log), DatabaseThread()
+    timeline = Timeline(exchanges := Exchanges())
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
-    found = DiscoveryFilter(settings.discovered_max)
-    calm = Calm(log)
+    found, calm = DiscoveryFilter(settings.discovered_max), Calm(log)
     recorder = Recorder(kept.journal, timeline, found, log, calm, filler.wake, log_scripts)
     book = ShapeBook(load_quirks(settings, nbps))
     shapes = _shapes(settings, book, current, kept, log, filler)
@@ -169,7 +170,7 @@ def wire(
     return Parts(
         settings=settings,
         segments=make_segments(
-            settings, ports, nbps, current, shapes, sightings, guards.loops, shelf
+            settings, ports, nbps, current, shapes, exchanges, sightings, guards.loops, shelf
         ),
         kept=kept,
         sql=sql,

@@ -243,7 +243,7 @@ async def serve(scenario: Scenario, www: Path) -> None:
     await runner.setup()
     await web.TCPSite(runner, SERVER, 8080).start()
     await DhcpServer(
-        interface="eth0", address=SERVER, handler=handler, on_event=told, on_offer=print
+        interface="eth0", address=SERVER, handler=handler, on_event=told, on_offers=print
     ).start()
     await asyncio.Event().wait()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scapy.layers.dhcp import BOOTP
 
+from bootserve.core.exchanges import Exchanges, NoUsableOffers
 from bootserve.core.offers import OfferSettings, OfferTarget, Reply, answer
-from bootserve.core.retransmits import NoUsableOffers, RetransmitTracker
 from bootserve.model.shape import Shape
 from bootserve.wire.dhcp import BOOTREQUEST, DhcpPacket, MessageType, build, parse
 from bootserve.wire.pxe import ClientArch, FirmwareKind, NotBootClient, PxeClient, classify
@@ -194,11 +194,13 @@ def test_the_tracker_is_quiet_about_a_boot_that_goes_well(path: Path) -> None:
 
 
 def findings(name: str) -> list[NoUsableOffers]:
-    tracker, found = RetransmitTracker(), []
+    exchanges, found = Exchanges(), []
     for datagram in read_pcap(HERE / f"{name}.pcap"):
         packet = parse(datagram.payload)
         if packet.message_type == MessageType.DISCOVER:
-            found.append(tracker.offered(packet.mac, packet.xid, datagram.at))
+            mac, xid, now = packet.mac, packet.xid, datagram.at
+            found.append(exchanges.repeats(mac, xid, now, known=True))
+            exchanges.offered(mac, xid, now, now, "", known=True)
         elif packet.message_type == MessageType.REQUEST:
-            tracker.requested(packet.mac)
+            exchanges.requested(packet.mac)
     return [item for item in found if item]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from bootserve.core.early import EarlyPhases, Step
+from bootserve.core.early import EarlyPhases
+from bootserve.core.exchanges import Exchanges, Step
 from bootserve.model.boot import Phase
 from bootserve.wire.pxe import ClientArch, FirmwareKind, IpxeFeatures, PxeClient
 from tests.support.states import MAC
@@ -19,24 +18,24 @@ class Machine:
     """One NIC's messages, each answered."""
 
     def __init__(self, early: EarlyPhases, mac: str = MAC) -> None:
-        self._early = early
+        self._exchanges = early.exchanges
         self._mac = mac
 
-    def firmware(self, at: float, xid: int = 1, **words: Any) -> None:
+    def firmware(self, at: float, xid: int = 1) -> None:
+        self._exchanges.offered(self._mac, xid, at, at, f"firmware {at:g}", known=True)
+
+    def asks_for_the_file(self, at: float, xid: int) -> None:
         client = PxeClient(self._mac, FirmwareKind.PXE, ClientArch.EFI_X64, "PXEClient", (7,))
-        self._early.dhcp(client, xid, at, f"firmware {at:g}", offer=words.get("offer", True))
+        self._exchanges.acknowledged(client, xid, at, at, f"ack {at:g}", known=True)
 
     def ipxe(self, at: float, xid: int = 2, features: IpxeFeatures | None = FEATURES) -> None:
-        kind = FirmwareKind.IPXE
-        client = PxeClient(
-            self._mac, kind, ClientArch.EFI_X64, "PXEClient", (7,), features=features
-        )
-        self._early.dhcp(client, xid, at, f"ipxe {at:g}", offer=True)
+        said = f"ipxe {at:g}"
+        self._exchanges.ipxe_offered(self._mac, xid, at, at, said, features, known=True)
 
 
 @pytest.fixture
 def early() -> EarlyPhases:
-    return EarlyPhases(limit=3)
+    return EarlyPhases(Exchanges(limit=3), limit=3)
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def taken(early: EarlyPhases, now: float, mac: str = MAC) -> list[tuple[str, flo
 def test_one_start_from_firmware_to_script(early: EarlyPhases, machine: Machine) -> None:
     machine.firmware(100.0)
     machine.firmware(104.0)
-    machine.firmware(105.0, xid=9, offer=False)
+    machine.asks_for_the_file(105.0, xid=9)
     early.fetched(Phase.TFTP, HERE, 106.0, "ipxe.efi")
     early.fetched(Phase.TFTP, HERE, 107.0, "another file")
     machine.ipxe(110.0)
@@ -129,3 +128,10 @@ def test_memory_is_bounded_and_the_oldest_go(early: EarlyPhases) -> None:
             early.fetched(Phase.TFTP, f"10.0.0.{number}", 100.0 + again, "")
     assert early.take("52:54:00:00:00:01", "10.0.0.1", 106.0) == []
     assert len(early.take("52:54:00:00:00:08", "10.0.0.8", 109.0)) == 2
+
+
+def test_a_boot_whose_offer_came_before_a_restart_begins_with_the_acknowledgement(
+    early: EarlyPhases, machine: Machine
+) -> None:
+    machine.asks_for_the_file(100.0, xid=9)
+    assert early.take(MAC, HERE, 101.0) == [Step(Phase.DHCP, 100.0, "ack 100")]

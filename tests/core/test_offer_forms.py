@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.offer_forms import read
 from bootserve.core.offers import Destination, OfferSettings, OfferTarget, Reply
 from bootserve.core.quirks import Quirk, QuirkTable
@@ -99,9 +100,16 @@ def machines(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def responder(targets: dict[Mac, OfferTarget], book: ShapeBook) -> Responder:
+def responder(
+    targets: dict[Mac, OfferTarget], book: ShapeBook, exchanges: Exchanges | None = None
+) -> Responder:
     return Responder(
-        SETTINGS, targets.get, book=book, on_learned=lambda *_: None, on_told=lambda *_: None
+        SETTINGS,
+        targets.get,
+        book=book,
+        exchanges=Exchanges() if exchanges is None else exchanges,
+        on_learned=lambda *_: None,
+        on_told=lambda *_: None,
     )
 
 
@@ -122,11 +130,11 @@ def test_with_and_without_forms_the_answers_are_the_same(
 ) -> None:
     targets = {chaddr.hex(":"): target for (chaddr, _), target in zip(asking, chosen, strict=False)}
     keeps_forms = responder(targets, ShapeBook(QUIRKS))
-    book = ShapeBook(QUIRKS)
+    book, exchanges = ShapeBook(QUIRKS), Exchanges()
     order = data.draw(st.lists(st.sampled_from(asking), min_size=2, max_size=12))
     for number, (_, packet) in enumerate(order):
         now = 1000.0 + 4 * number
-        has_none = responder(targets, book)  # made anew: nothing to go by
+        has_none = responder(targets, book, exchanges)  # made anew: nothing to go by
         assert sent(keeps_forms.answer(packet, 67, now, now)) == sent(
             has_none.answer(packet, 67, now, now)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bootserve.core.disguise import boot_request, discover
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.judgement import Firmware
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.offers import BINL_PORT, DHCP_PORT, Ignored, OfferSettings, OfferTarget, Reply
@@ -29,6 +30,7 @@ class Server:
             SETTINGS,
             lambda _: OfferTarget("n1"),
             book=self.book,
+            exchanges=Exchanges(),
             on_learned=lambda learned, _: self.learned.append(learned),
             on_told=lambda *_: None,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.quirks import Advice, Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
@@ -41,6 +42,7 @@ class Site:
             SETTINGS,
             self.lookup,
             book=self.book,
+            exchanges=Exchanges(),
             on_learned=lambda learned, node: self.learned.append((learned, node)),
             on_told=lambda mac, node: self.told.append((mac, node)),
         )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootserve.core.exchanges import Exchanges, NoUsableOffers
 from bootserve.core.quirks import Advice, Quirk, QuirkTable
 from bootserve.core.shapes import ShapeBook, ShapeChoice
 from bootserve.model.shape import SHAPES, LearnedShape, Shape
@@ -18,19 +19,36 @@ PXE10, BINL = Advice("pxe10"), Advice("binl")
 EDK2 = (0.0, 4.0, 12.0, 28.0)
 
 
+class Server(ShapeBook):
+    """A book, and the exchanges that its server sees."""
+
+    def __init__(self, quirks: QuirkTable) -> None:
+        super().__init__(quirks)
+        self.exchanges = Exchanges()
+
+    def asks(
+        self, mac: str, xid: int, now: float, advice: Advice
+    ) -> tuple[Shape, NoUsableOffers | None]:
+        """Have ``mac`` send a DISCOVER; return the shape of its offer, and the diagnosis."""
+        found = self.exchanges.repeats(mac, xid, now, known=True)
+        shape = self.discover(mac, xid, now, advice, failed=found is not None)
+        self.exchanges.offered(mac, xid, now, now, "", known=True)
+        return shape, found
+
+
 @pytest.fixture
-def book() -> ShapeBook:
-    return ShapeBook(QuirkTable((), "pxe10"))
+def book() -> Server:
+    return Server(QuirkTable((), "pxe10"))
 
 
 def exchange(
-    book: ShapeBook, xid: int, start: float = 1000.0, advice: Advice = PXE10, mac: str = MAC
+    book: Server, xid: int, start: float = 1000.0, advice: Advice = PXE10, mac: str = MAC
 ) -> list[str]:
     """The shapes offered to a client that takes none of them."""
-    return [book.discover(mac, xid, start + at, advice)[0] for at in EDK2]
+    return [book.asks(mac, xid, start + at, advice)[0] for at in EDK2]
 
 
-def test_a_client_that_takes_none_is_offered_both_by_turns(book: ShapeBook) -> None:
+def test_a_client_that_takes_none_is_offered_both_by_turns(book: Server) -> None:
     assert exchange(book, 1, 1000) == ["pxe10", "pxe10", "binl", "binl"]
     assert exchange(book, 2, 1100) == ["binl", "binl", "pxe10", "pxe10"]
     assert exchange(book, 3, 1200) == ["pxe10", "pxe10", "binl", "binl"]
@@ -38,68 +56,68 @@ def test_a_client_that_takes_none_is_offered_both_by_turns(book: ShapeBook) -> N
     assert book.learned == {}
 
 
-def test_the_diagnosis_comes_once_an_exchange(book: ShapeBook) -> None:
-    found = [book.discover(MAC, 1, 1000 + at, PXE10)[1] for at in EDK2]
+def test_the_diagnosis_comes_once_an_exchange(book: Server) -> None:
+    found = [book.asks(MAC, 1, 1000 + at, PXE10)[1] for at in EDK2]
     assert [one is not None for one in found] == [False, False, True, False]
 
 
-def test_asking_for_the_file_shows_that_binl_works(book: ShapeBook) -> None:
+def test_asking_for_the_file_shows_that_binl_works(book: Server) -> None:
     exchange(book, 1)
     book.accepted(MAC, "10.0.0.9")
     assert book.offered(MAC, PXE10) == "binl"
     assert book.asked(MAC, 77.0, known=True) == LearnedShape(MAC, "binl", 77.0)
     assert book.started(MAC, 78.0, known=True) is None
-    assert book.discover(MAC, 2, 2000, PXE10) == ("binl", None)
+    assert book.asks(MAC, 2, 2000, PXE10) == ("binl", None)
     assert book.offered(MAC, PXE10) == "binl"
 
 
-def test_an_nbp_that_starts_unasked_shows_that_pxe10_works(book: ShapeBook) -> None:
+def test_an_nbp_that_starts_unasked_shows_that_pxe10_works(book: Server) -> None:
     exchange(book, 1, advice=BINL)
     book.accepted(MAC, "10.0.0.9")
     assert book.started(MAC, 77.0, known=True) == LearnedShape(MAC, "pxe10", 77.0)
-    assert book.discover(MAC, 2, 2000, BINL) == ("pxe10", None)
+    assert book.asks(MAC, 2, 2000, BINL) == ("pxe10", None)
 
 
-def test_what_would_be_offered_anyway_is_not_remembered(book: ShapeBook) -> None:
+def test_what_would_be_offered_anyway_is_not_remembered(book: Server) -> None:
     exchange(book, 1)  # say the DHCP server was down
-    assert book.discover(MAC, 2, 2000, PXE10)[0] == "binl"
+    assert book.asks(MAC, 2, 2000, PXE10)[0] == "binl"
     exchange(book, 3, 2100)
     assert book.started(MAC, 77.0, known=True) is None
     assert book.learned == {}
-    assert book.discover(MAC, 4, 3000, PXE10) == ("pxe10", None)
+    assert book.asks(MAC, 4, 3000, PXE10) == ("pxe10", None)
 
 
-def test_a_client_that_never_failed_teaches_nothing(book: ShapeBook) -> None:
-    assert book.discover(MAC, 1, 1000, PXE10) == ("pxe10", None)
+def test_a_client_that_never_failed_teaches_nothing(book: Server) -> None:
+    assert book.asks(MAC, 1, 1000, PXE10) == ("pxe10", None)
     assert book.asked(MAC, 77.0, known=True) is None
     assert book.started(MAC, 77.0, known=True) is None
 
 
-def test_a_start_that_no_offer_of_ours_explains_teaches_nothing(book: ShapeBook) -> None:
+def test_a_start_that_no_offer_of_ours_explains_teaches_nothing(book: Server) -> None:
     exchange(book, 1)
-    assert book.discover(MAC, 2, 2000, PXE10)[0] == "binl"
+    assert book.asks(MAC, 2, 2000, PXE10)[0] == "binl"
     assert book.started(MAC, 77.0, known=True) is None  # it was offered BINL alone, and asked not
     assert book.explain(MAC, None).source == "trial"
 
 
-def test_what_was_learned_is_unlearned_when_it_works_no_more(book: ShapeBook) -> None:
+def test_what_was_learned_is_unlearned_when_it_works_no_more(book: Server) -> None:
     book.restore([LearnedShape(MAC, "binl", 5.0)])
     assert exchange(book, 1) == ["binl", "binl", "pxe10", "pxe10"]
     assert book.started(MAC, 77.0, known=True) == LearnedShape(MAC, "pxe10", 77.0)
-    assert book.discover(MAC, 2, 2000, PXE10) == ("pxe10", None)
+    assert book.asks(MAC, 2, 2000, PXE10) == ("pxe10", None)
 
 
-def test_a_machine_that_is_no_node_is_remembered_in_its_trial_alone(book: ShapeBook) -> None:
+def test_a_machine_that_is_no_node_is_remembered_in_its_trial_alone(book: Server) -> None:
     exchange(book, 1)
     assert book.asked(MAC, 77.0, known=False) is None
     assert book.learned == {}
-    assert book.discover(MAC, 2, 2000, PXE10) == ("binl", None)
+    assert book.asks(MAC, 2, 2000, PXE10) == ("binl", None)
     for number in range(1024):
         exchange(book, 1, mac=f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}")
-    assert book.discover(MAC, 3, 3000, PXE10) == ("pxe10", None)
+    assert book.asks(MAC, 3, 3000, PXE10) == ("pxe10", None)
 
 
-def test_the_client_on_trial_is_known_by_the_address_that_it_asked_for(book: ShapeBook) -> None:
+def test_the_client_on_trial_is_known_by_the_address_that_it_asked_for(book: Server) -> None:
     book.accepted(MAC, "10.0.0.9")
     assert book.mac_at("10.0.0.9") == ""
     exchange(book, 1)
@@ -110,24 +128,24 @@ def test_the_client_on_trial_is_known_by_the_address_that_it_asked_for(book: Sha
     assert book.mac_at("10.0.0.9") == ""
 
 
-def test_of_two_memories_the_later_counts(book: ShapeBook) -> None:
+def test_of_two_memories_the_later_counts(book: Server) -> None:
     book.restore([LearnedShape(MAC, "pxe10", 9.0), LearnedShape(MAC, "binl", 5.0)])
     assert book.learned == {MAC: LearnedShape(MAC, "pxe10", 9.0)}
     book.restore([LearnedShape(MAC, "binl", 10.0)])
     assert book.learned[MAC].shape == "binl"
 
 
-def test_what_belongs_to_no_node_any_more_is_forgotten(book: ShapeBook) -> None:
+def test_what_belongs_to_no_node_any_more_is_forgotten(book: Server) -> None:
     other = LearnedShape("52:54:00:12:34:57", "binl", 1.0)
     book.restore([LearnedShape(MAC, "binl", 1.0), other])
     book.forget_all_but({other.mac})
     assert book.learned == {other.mac: other}
 
 
-def test_every_reason_is_explained_in_its_order(book: ShapeBook) -> None:
+def test_every_reason_is_explained_in_its_order(book: Server) -> None:
     assert book.explain(MAC, None) == ShapeChoice("pxe10", "default")
     quirk = Advice("binl", quirk="old: seen in a run")
-    assert book.discover(MAC, 1, 1000, quirk)[0] == "binl"
+    assert book.asks(MAC, 1, 1000, quirk)[0] == "binl"
     assert book.explain(MAC, None) == ShapeChoice("binl", "quirk", "old: seen in a run")
     book.restore([LearnedShape(MAC, "pxe10", 9.0)])
     assert book.explain(MAC, None) == ShapeChoice("pxe10", "learned", at=9.0)
@@ -136,8 +154,8 @@ def test_every_reason_is_explained_in_its_order(book: ShapeBook) -> None:
     assert book.explain(MAC, "pxe10") == ShapeChoice("pxe10", "setting")
 
 
-def test_new_quirks_put_old_reasons_out_of_force(book: ShapeBook) -> None:
-    book.discover(MAC, 1, 1000, Advice("binl", quirk="old"))
+def test_new_quirks_put_old_reasons_out_of_force(book: Server) -> None:
+    book.asks(MAC, 1, 1000, Advice("binl", quirk="old"))
     book.quirks = QuirkTable([Quirk("q", "s", vendor_class="x", shape="pxe10")], "binl")
     assert book.explain(MAC, None) == ShapeChoice("binl", "default")
 
@@ -157,7 +175,7 @@ def test_a_quirk_by_the_nic_alone_is_explained_before_its_client_was_heard(
     conditions: dict[str, Any], holds: bool
 ) -> None:
     other = Quirk("other", "s", bus_id="01808610fb", vendor_class="x", nbp="x.efi")
-    book = ShapeBook(QuirkTable([other, Quirk("q", "seen", shape="binl", **conditions)], "pxe10"))
+    book = Server(QuirkTable([other, Quirk("q", "seen", shape="binl", **conditions)], "pxe10"))
     book.told(MAC, "01808610fb")
     by_quirk = ShapeChoice("binl", "quirk", "q: seen")
     assert book.explain(MAC, None) == (by_quirk if holds else ShapeChoice("pxe10", "default"))
@@ -169,9 +187,9 @@ class Firmware:
     def __init__(self, works: Shape) -> None:
         self.works = works
 
-    def boots(self, book: ShapeBook, xid: int, start: float, advice: Advice) -> bool:
+    def boots(self, book: Server, xid: int, start: float, advice: Advice) -> bool:
         for at in EDK2:
-            shape, _ = book.discover(MAC, xid, start + at, advice)
+            shape, _ = book.asks(MAC, xid, start + at, advice)
             if shape == self.works:
                 book.accepted(MAC, "10.0.0.9")
                 if shape == "binl":
@@ -189,12 +207,12 @@ def test_whatever_a_firmware_takes_it_boots_in_its_first_exchange_and_at_once_fr
     default: Shape, runs: list[tuple[Shape, int]]
 ) -> None:
     """Each run is a firmware (an update may change what works) and how often it boots."""
-    book = ShapeBook(QuirkTable((), default))
+    book = Server(QuirkTable((), default))
     now = 1000.0
     for works, times in runs:
         for time in range(times):
             now += 100
             if time:
-                assert book.discover(MAC, int(now), now, Advice(default)) == (works, None)
+                assert book.asks(MAC, int(now), now, Advice(default)) == (works, None)
                 now += 100
             assert Firmware(works).boots(book, int(now), now, Advice(default))

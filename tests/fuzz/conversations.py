@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget
 from bootserve.core.quirks import Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
@@ -45,6 +46,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.book = ShapeBook(QUIRKS)
+        self.exchanges = Exchanges()
         self.learned: list[object] = []
 
     def responder(self) -> Responder:
@@ -52,6 +54,7 @@ class Memory:
             OFFERS,
             NODES.get,
             book=self.book,
+            exchanges=self.exchanges,
             on_learned=lambda *what: self.learned.append(what),
             on_told=lambda *what: self.learned.append(what),
         )

@@ -15,6 +15,7 @@ import atheris
 FOLLOWED = [
     "bootserve.core.drift_text",
     "bootserve.core.firmware",
+    "bootserve.core.exchanges",
     "bootserve.core.heartbeats",
     "bootserve.core.judge_http",
     "bootserve.core.judge_ipxe",
@@ -26,7 +27,6 @@ FOLLOWED = [
     "bootserve.core.offers",
     "bootserve.core.quirks",
     "bootserve.core.responder",
-    "bootserve.core.retransmits",
     "bootserve.core.script_facts",
     "bootserve.core.shapes",
     "bootserve.model",

@@ -62,7 +62,7 @@ def test_a_user_without_the_right_to_bind_is_told(net: tuple[str, str]) -> None:
         "from bootserve.errors import Unavailable\n"
         "from bootserve.servers.dhcp import DhcpServer\n"
         "server = DhcpServer(interface='boot0', address='10.98.0.1', handler=None,"
-        " on_event=None, on_offer=None)\n"
+        " on_event=None, on_offers=None)\n"
         "try:\n"
         "    asyncio.run(server.start())\n"
         "except Unavailable as error:\n"
@@ -81,7 +81,11 @@ def test_a_user_without_the_right_to_bind_is_told(net: tuple[str, str]) -> None:
 
 async def test_stopping_twice_does_nothing(net: tuple[str, str]) -> None:
     server = DhcpServer(
-        interface="boot0", address=SERVER, handler=as_server(handle), on_event=print, on_offer=print
+        interface="boot0",
+        address=SERVER,
+        handler=as_server(handle),
+        on_event=print,
+        on_offers=print,
     )
     with inside(net[0]):
         await server.start()

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bootserve.core.discovery import DiscoveryFilter, UnknownPolicy
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.known_good import KnownGood, KnownGoodLimits
 from bootserve.core.loops import LoopGuard, LoopLimits
 from bootserve.core.minting import Minter
@@ -64,7 +65,7 @@ class World:
         log = structlog.wrap_logger(None, processors=[structlog.testing.LogCapture()])
         self.journal = Journal(folder, max_bytes=1 << 24, clock=lambda: 1.0)
         recorder = Recorder(
-            self.journal, Timeline(), DiscoveryFilter(10), log, Calm(log), lambda: None
+            self.journal, Timeline(Exchanges()), DiscoveryFilter(10), log, Calm(log), lambda: None
         )
         self.current = Current(found, load_scripts(None))
         once = OnceDesk(OnceFiles(folder / "once"), self.journal, log, lambda: None)

@@ -15,6 +15,7 @@ import structlog
 from bootserve.core.diffs import DiffBook
 from bootserve.core.discovery import DiscoveryFilter
 from bootserve.core.drift import Watch
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.heartbeats import HeartbeatBook, Running
 from bootserve.core.timeline import Timeline
 from bootserve.model.drift import DriftChange
@@ -51,7 +52,9 @@ async def test_nodes_that_fall_silent_together_leave_others_their_turn(tmp_path:
     journal = Journal(tmp_path / "journal", max_bytes=1 << 24, clock=time.time)
     capture = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[capture])
-    recorder = Recorder(journal, Timeline(), DiscoveryFilter(10), log, Calm(log), lambda: None)
+    recorder = Recorder(
+        journal, Timeline(Exchanges()), DiscoveryFilter(10), log, Calm(log), lambda: None
+    )
     turns, slices = [0], []
 
     def spoken(changes: Sequence[DriftChange]) -> None:

@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 
 from bootserve import resources
 from bootserve.core.discovery import DiscoveryFilter
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.offer_forms import Kind
 from bootserve.core.quirks import Advice
 from bootserve.core.responder import Offered
@@ -40,7 +41,9 @@ class Scene:
         self.journal = Journal(folder, max_bytes=1 << 20, clock=lambda: 1.0)
         calm = Calm(log)
         found = DiscoveryFilter(10)
-        self.recorder = Recorder(self.journal, Timeline(), found, log, calm, lambda: None)
+        self.recorder = Recorder(
+            self.journal, Timeline(Exchanges()), found, log, calm, lambda: None
+        )
         shipped = resources.templates()
         scripts = {name: (shipped / f"{name}.ipxe.j2").read_text() for name in TEMPLATES}
         known = snapshot(state(node(role="compute"), pins="site web@1"), generation("web@1"))
@@ -88,9 +91,9 @@ async def test_a_flood_of_answers_that_no_form_gave_is_some_lines_and_a_count(
     scene: Scene,
 ) -> None:
     """Whoever knows a node's MAC can ask in its name in ever new words."""
-    for xid in range(5000):
-        kind = "offer nbp" if xid % 2 else "ack binl"
-        scene.sightings.dhcp(DhcpEvent(kind, 67, client=client(MAC), node="n1", xid=xid))
+    for number in range(5000):
+        kind = "offer nbp" if number % 2 else "ack binl"
+        scene.sightings.dhcp(DhcpEvent(kind, 67, client=client(MAC), node="n1"))
     assert len(scene.lines) == 20
     scene.sightings.dhcp(DhcpEvent("offer nbp", 67, client=client(STRANGER), node="n2"))
     await scene.counted(5001)
@@ -137,7 +140,7 @@ async def test_offers_from_forms_are_counted_by_their_kind(scene: Scene) -> None
     kind = Kind(client(MAC), Advice("pxe10"), has_shape=True, is_ipxe=False)
     for what in ("offer nbp", "offer script", "offer script"):
         detail = f"{what} to pxe efi-x64"
-        scene.sightings.offered(Offered(b"", MAC, "n1", detail, kind, None, 7, 1e9))
+        scene.sightings.offered([Offered(b"", MAC, "n1", detail, kind, None, news=True)])
     assert scene.sightings.counts == {"dhcp offer nbp": 1, "dhcp offer script": 2}
 
 
@@ -162,14 +165,14 @@ def test_a_probe_leaves_no_trace(tmp_path: Path) -> None:
 
 
 async def test_offers_from_forms_are_phases_whose_repeats_are_counted(scene: Scene) -> None:
-    def offered(number: int) -> Offered:
+    def offered(number: int, *, news: bool) -> Offered:
         kind = Kind(client(MAC), Advice("pxe10"), has_shape=True, is_ipxe=False)
         mac = f"52:54:00:00:{number >> 8:02x}:{number & 255:02x}"
-        return Offered(b"", mac, f"n{number}", "offer nbp to pxe efi-x64", kind, None, 7, 1e9)
+        return Offered(b"", mac, f"n{number}", "offer nbp to pxe efi-x64", kind, None, news)
 
-    for _ in range(3):
+    for again in range(3):
         for number in range(600):
-            scene.sightings.offered(offered(number))
+            scene.sightings.offered([offered(number, news=not again)])
     shown = [line for line in scene.lines if "node" in line]
     assert len(shown) == 200
     assert (shown[0]["event"], shown[0]["node"]) == ("dhcp", "n0")

@@ -14,6 +14,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from vm_harness.net import Namespace
 
+from bootserve.core.exchanges import Exchanges
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, Reply, answer
 from bootserve.core.quirks import QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
@@ -54,6 +55,7 @@ def responding() -> Handler:
         SETTINGS,
         lambda _: OfferTarget("web1"),
         book=ShapeBook(QuirkTable((), SETTINGS.shape)),
+        exchanges=Exchanges(),
         on_learned=lambda _learned, _node: None,
         on_told=lambda _mac, _node: None,
     )
@@ -119,7 +121,7 @@ async def serving(
         address=SERVER,
         handler=as_server(handler) if handler else responding(),
         on_event=events.append,
-        on_offer=lambda offered: events.append(event_of(offered)),
+        on_offers=lambda offers: events.extend(map(event_of, offers)),
         clock=clock,
     )
     with inside(namespace):

@@ -12,7 +12,6 @@ from typing import Any
 from bootserve.core.discovery import DiscoveryFilter
 from bootserve.core.ipxe import Ipxe
 from bootserve.core.loops import Waiting
-from bootserve.core.responder import Offered
 from bootserve.core.timeline import ActiveBoot, Timeline
 from bootserve.model.boot import Boot, Discovered, Phase, PhaseSeen
 from bootserve.model.drift import DriftChange
@@ -29,7 +28,7 @@ from bootserve.store.records import (
     TokenRecord,
     first_line,
 )
-from bootserve.wire.pxe import PxeClient
+from bootserve.wire.pxe import IpxeFeatures
 
 __all__ = ["LogScripts", "Recorder"]
 
@@ -141,18 +140,9 @@ class Recorder:
                 "loop", node=node, mac=mac, detail=waiting.reason, seconds=waiting.seconds
             )
 
-    def answered(self, client: PxeClient, xid: int, kind: str, detail: str) -> bool:
-        """Record an answer of ``kind`` (``offer nbp``, …) to a node's DHCP message, not counted
-        yet; return whether it is news."""
-        offer = kind.startswith("offer")
-        return self._timeline.dhcp(client, xid, time.time(), detail, offer=offer)
-
-    def offered(self, offered: Offered) -> bool:
-        """Record an offer from a form, like :meth:`answered`."""
-        _, mac, _, what, kind, _, xid, at = offered
-        if kind.is_ipxe:
-            return self._timeline.dhcp(kind.client, xid, at, what, offer=True, mac=mac)
-        return self._timeline.offered(mac, xid, at, what)
+    def ipxe_runs(self, mac: Mac, features: IpxeFeatures | None) -> None:
+        """Take note of what the iPXE that now runs on a node's ``mac`` said that it can do."""
+        self._timeline.told(mac, features)
 
     def log_answer(self, detail: str, node: str, mac: Mac) -> None:
         """Log an answer to a node, or to whoever asks in its name."""
