@@ -12,6 +12,7 @@ MACs, since only known nodes are counted.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -52,9 +53,9 @@ class Waiting:
 
 @dataclass(slots=True)
 class _Count:
-    """What was counted of one MAC; ``waits`` is how often it was made to wait."""
+    """What was counted of one MAC: when, and in ``waits`` how often it was made to wait."""
 
-    times: list[float] = field(default_factory=list)  # an empty deque takes 600 bytes
+    times: array[float] = field(default_factory=lambda: array("d"))
     waits: int = 0
     until: float = 0.0
 

@@ -8,7 +8,8 @@ from collections import OrderedDict
 from typing import Any
 
 from bootserve.errors import Unavailable
-from bootserve.servers.tftp_pipe import Pipe, RemoteError, read_content
+from bootserve.servers.pipe import Pipe
+from bootserve.servers.tftp_pipe import RemoteError, read_content
 
 __all__ = ["Answers"]
 

@@ -8,12 +8,9 @@ holds no rights, opens no file, and asks the server for each file by name over t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
-import os
 import select
-import signal
 import socket
 import struct
 import sys
@@ -22,11 +19,12 @@ from collections import deque
 from itertools import islice
 from typing import Any
 
-from bootserve.servers.rights import drop_bounding_set, drop_capabilities
+from bootserve.servers.confine import confine
+from bootserve.servers.pipe import Pipe, PipeClosed
 from bootserve.servers.tftp_answers import Answers
 from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
-from bootserve.servers.tftp_pipe import Pipe, PipeClosed, pack_event
+from bootserve.servers.tftp_pipe import pack_event
 from bootserve.wire.tftp_options import Limits
 
 __all__ = ["Worker", "main"]
@@ -38,9 +36,6 @@ _EVENTS_IN_MESSAGE = 64
 _COUNT_EVERY = 1.0
 _CHEAP_EVENTS = 20
 """Events of clients that never answered that are told of in a second."""
-_NICE = 5
-"""Where cores are short, offers and scripts come before the bulk that this process sends."""
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -108,13 +103,13 @@ class Worker:
     def _read_pipe(self) -> bool:
         """Take the server's answers; return whether it says to stop."""
         while (received := self._pipe.receive()) is not None:
-            message, fd = received
+            message, fds = received
             if "stop" in message:
                 return True
             if "again" in message:
                 self._engine.again(message["again"])
                 continue
-            self._loop.resume(self._answers.take(message, fd))
+            self._loop.resume(self._answers.take(message, fds[0] if fds else None))
             self._answers.forget_refusal()
         return False
 
@@ -151,22 +146,9 @@ class Worker:
 def main() -> None:
     """Serve the socket and the pipe that were inherited as file descriptors."""
     udp, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A terminal or systemd tells every process: this one ends when the server says so.
-        signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # a sandbox may forbid the call
-        os.nice(_NICE)
-    _confine()
+    confine()
     gc.freeze()
     Worker(udp, Pipe(pipe), json.loads(sys.argv[3])).run()
-
-
-def _confine() -> None:
-    """End with the server, and give up every right: what is needed is open already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # What is to be read was read when this program was loaded.
-    drop_bounding_set()
-    drop_capabilities()
 
 
 if __name__ == "__main__":

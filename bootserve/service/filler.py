@@ -17,8 +17,9 @@ __all__ = ["Filler"]
 BATCH = 10_000
 PAUSE = 0.25
 RETRY = 2.0
-STORM = 100
-"""So many records in one pause are a storm: answering nodes comes before filling SQL then."""
+STORM = 25
+"""So many records in one pause, of some twelve boots a second, are a storm: answering nodes comes
+before filling SQL then, whose thread and the event loop's wait for each other at Python's lock."""
 
 
 class Filler:

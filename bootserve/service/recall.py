@@ -61,7 +61,7 @@ def remember_loops(
             guards.loops.release(boot.mac)
         else:
             guards.loops.minted(boot.mac, at)
-        guards.minter.minted(boot, at)
+        guards.minter.minted(boot)
 
 
 class Recall:

@@ -34,6 +34,7 @@ from bootserve.service.memory import Memory
 from bootserve.service.notify import notify
 from bootserve.service.ports import Ports, bind_ports
 from bootserve.service.privileges import LOCK_FILE, find_identity, prepare_state_dir
+from bootserve.service.punctual import be_punctual
 from bootserve.service.recall import Recall
 from bootserve.service.reload import reload, reload_on_signal
 from bootserve.service.rollouts import make_rollouts
@@ -76,6 +77,7 @@ def serve(settings: Settings) -> int:
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*GC_THRESHOLDS)
+    be_punctual()
     output = Output(sys.stderr)
     log = make_logger(settings.log_format, output)
     _allow_many_files()
@@ -155,7 +157,8 @@ async def _start(
     stack: Lifetime,
 ) -> None:
     """Start from the inside out: state, then admin plane, then boot plane, DHCP last."""
-    stack.enter_context(parts.sender)
+    await parts.sender.start()
+    stack.push_async_callback(parts.sender.stop)
     parts.saver.publish(parts.current.snapshot)
     memory = Memory(parts, log)
     await memory.start()

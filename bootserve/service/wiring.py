@@ -139,7 +139,7 @@ class Parts:
     access: AccessBook
     words: NodeWords
     audit: AuditKeeper
-    sender: Sender = field(default_factory=Sender)
+    sender: Sender
     rollouts: RolloutDesk = field(init=False)
 
 
@@ -156,12 +156,11 @@ def wire(
     filler = Filler(kept.journal, kept.boots, sql, log, away=away)
     found, calm = DiscoveryFilter(settings.discovered_max), Calm(log)
     recorder = Recorder(kept.journal, timeline, found, log, calm, filler.wake, log_scripts)
-    book = ShapeBook(load_quirks(settings, nbps))
-    shapes = _shapes(settings, book, current, kept, log, filler)
+    shapes = _shapes(settings, nbps, current, kept, log, filler)
     heartbeats = _heartbeats(settings, kept, sql, current, recorder, log)
     words = NodeWords(heartbeats.book, lambda: current.snapshot.generations)
     guards = _guards(settings, kept, log, filler.wake, heartbeats.book, words, recorder)
-    forget, resolve = partial(_forget, guards, book, heartbeats), guards.known_good.published
+    forget, resolve = partial(_forget, guards, shapes.book, heartbeats), guards.known_good.published
     published = Publisher(snapshot, saver, forget, log, resolve)
     committer = Committer(current, kept.desired, kept.generations, kept.nbps, sql, published)
     shelf = NbpShelf(current, kept.artifacts, NbpCache(nbps).read)
@@ -192,13 +191,19 @@ def wire(
         access=AccessBook(AccessStore(kept.database), sql),
         words=words,
         audit=_audit(settings, kept, sql, filler, log),
+        sender=Sender(lambda detail: calm.warning("sender", detail=detail)),
     )
 
 
 def _shapes(
-    settings: Settings, book: ShapeBook, current: Current, kept: Kept, log: Any, filler: Filler
+    settings: Settings,
+    nbps: Mapping[str, Path],
+    current: Current,
+    kept: Kept,
+    log: Any,
+    filler: Filler,
 ) -> ShapeKeeper:
-    learned = settings.state_dir / SHAPES_FILE
+    book, learned = ShapeBook(load_quirks(settings, nbps)), settings.state_dir / SHAPES_FILE
     return ShapeKeeper(book, learned, current, kept.journal, log, filler.wake)
 
 

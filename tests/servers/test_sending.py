@@ -7,12 +7,20 @@ import contextlib
 import hashlib
 import os
 import random
+import signal
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from bootserve.servers.boot import sending_worker
 from bootserve.servers.boot.sending import Sender
+from bootserve.servers.boot.sending_worker import Worker
+from bootserve.servers.pipe import Message, Pipe, PipeClosed
+from bootserve.servers.rights import read_rights
 
 SECONDS = 60
 SIZE = 20_000_000
@@ -62,27 +70,41 @@ async def served(
             await writer.wait_closed()
 
 
-Sending = Callable[..., Sent]
+class Sending:
+    """A sender, and what it was told is wrong with its process."""
+
+    def __init__(self) -> None:
+        self.troubles: list[str] = []
+        self.sender = Sender(self.troubles.append)
+
+    def __call__(self, path: Path, start: int = 0, stop: int = SIZE, head: bytes = b"") -> Sent:
+        """Return what a connection's other end does: it sends a part of a file."""
+
+        async def sent(writer: asyncio.StreamWriter) -> None:
+            if head:
+                writer.write(head)
+            with path.open("rb") as file:
+                await self.sender.send(writer.transport, file, start, stop)
+
+        return sent
+
+    def open_files(self) -> list[list[str]]:
+        """What is open in this process and in the one that sends."""
+        return [sorted(os.listdir(f"/proc/{pid}/fd")) for pid in ("self", self.sender.pid)]
 
 
 @pytest.fixture
-def sending() -> Iterator[Sending]:
-    with Sender() as sender:
-
-        def sending(path: Path, start: int = 0, stop: int = SIZE, head: bytes = b"") -> Sent:
-            async def sent(writer: asyncio.StreamWriter) -> None:
-                if head:
-                    writer.write(head)
-                with path.open("rb") as file:
-                    await sender.send(writer.transport, file, start, stop)
-
-            return sent
-
-        yield sending
+async def sending() -> AsyncIterator[Sending]:
+    sending = Sending()
+    await sending.sender.start()
+    yield sending
+    await sending.sender.stop()
 
 
-def open_files() -> list[str]:
-    return sorted(os.listdir("/proc/self/fd"))
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110 (another process does it)
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +146,7 @@ async def test_who_goes_away_leaves_no_file_open(
     sending: Sending, file: Path, cancelled: bool
 ) -> None:
     await asyncio.to_thread(len, b"")
-    before = open_files()
+    before = sending.open_files()
     async with served(sending(file)) as (reader, writer, task):
         await reader.readexactly(100_000)
         if cancelled:
@@ -137,8 +159,7 @@ async def test_who_goes_away_leaves_no_file_open(
             await task
         assert task.done()
     await asyncio.get_running_loop().shutdown_default_executor()  # threads let go
-    await asyncio.sleep(0)
-    assert open_files() == before
+    await eventually(lambda: sending.open_files() == before)
 
 
 async def test_many_at_once(sending: Sending, file: Path) -> None:
@@ -149,3 +170,100 @@ async def test_many_at_once(sending: Sending, file: Path) -> None:
             return hashlib.sha256(await reader.read(-1)).digest()
 
     assert await asyncio.gather(*(fetch() for _ in range(20))) == [expected] * 20
+
+
+async def test_a_process_that_is_killed_loses_its_transfers_and_another_takes_its_place(
+    sending: Sending, file: Path
+) -> None:
+    first = sending.sender.pid
+    assert first is not None
+    async with served(sending(file)) as (reader, _, task):
+        await reader.readexactly(100_000)
+        os.kill(first, signal.SIGKILL)
+        assert len(await reader.read(-1)) < SIZE - 100_000
+        with pytest.raises(ConnectionResetError, match="the sending process ended"):
+            await task
+    async with served(sending(file)) as (reader, _, _):  # meanwhile, by this process
+        assert await reader.read(-1) == BYTES
+    assert sending.troubles == ["the sending process ended with -9; another takes its place"]
+    await eventually(lambda: sending.sender.pid not in (None, first))
+    async with served(sending(file)) as (reader, _, _):
+        assert await reader.read(-1) == BYTES
+
+
+async def test_it_holds_no_right_and_goes_last(sending: Sending) -> None:
+    pid = sending.sender.pid
+    assert pid is not None
+    rights = read_rights(pid)
+    assert {rights[one] for one in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
+    assert rights["NoNewPrivs"] == 1
+    assert os.getpriority(os.PRIO_PROCESS, pid) >= 5
+
+
+@contextlib.contextmanager
+def worker() -> Iterator[tuple[Pipe, threading.Thread]]:
+    """The process' work in a thread of this one, and the server's end of its pipe."""
+    ours, theirs = Pipe.pair()
+    pipe = Pipe(ours)
+    thread = threading.Thread(target=Worker(Pipe(theirs)).run)
+    thread.start()
+    try:
+        yield pipe, thread
+    finally:
+        with contextlib.suppress(PipeClosed):
+            pipe.send({"stop": True})
+        thread.join(SECONDS)
+        pipe.close()
+        theirs.close()
+
+
+def said(pipe: Pipe) -> Message:
+    """The next message, however long it takes."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if received := pipe.receive():
+            return received[0]
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+def test_a_client_that_takes_nothing_is_given_up(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_worker, "SLICE_SECONDS", 0.2)
+    with worker() as (pipe, _), file.open("rb") as opened:
+        assert said(pipe) == {"ready": True}
+        to, taker = socket.socketpair()
+        with to, taker:
+            to.setblocking(False)
+            message = {"send": 3, "start": 0, "stop": SIZE}
+            pipe.send(message, to.fileno(), opened.fileno())
+            assert said(pipe) == {"sent": 3, "slow": True}
+
+
+def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "short"
+    path.write_bytes(b"abc")
+    with worker() as (pipe, _), path.open("rb") as opened:
+        assert said(pipe) == {"ready": True}
+        to, taker = socket.socketpair()
+        with to, taker:
+            to.setblocking(False)
+            pipe.send({"send": 1, "start": 0, "stop": 9}, to.fileno(), opened.fileno())
+            assert said(pipe) == {"sent": 1, "error": "the file became shorter"}
+            assert taker.recv(10) == b"abc"
+
+
+def test_what_is_handed_over_without_its_files_is_an_error(file: Path) -> None:
+    with worker() as (pipe, _), file.open("rb") as opened:
+        assert said(pipe) == {"ready": True}
+        pipe.send({"send": 1, "start": 0, "stop": 9}, opened.fileno())
+        assert said(pipe) == {"sent": 1, "error": "too many open files"}
+
+
+def test_it_ends_with_the_server() -> None:
+    with worker() as (pipe, thread):
+        assert said(pipe) == {"ready": True}
+        pipe.close()
+        thread.join(SECONDS)
+        assert not thread.is_alive()

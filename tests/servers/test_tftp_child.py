@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from bootserve.errors import NotFound, Unavailable
+from bootserve.servers.pipe import Pipe
 from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
-from bootserve.servers.tftp_pipe import Pipe
 from bootserve.wire.tftp_packets import Ack, Data, Error, Packet, Request, parse
 
 HOST = "127.0.0.1"

@@ -71,10 +71,10 @@ def make(lab: Lab, folder: Path) -> Iterator[Maker]:
 
 
 def processes(server: BootServer) -> list[int]:
-    """Return the ids of the server's processes: itself, and one that serves TFTP."""
+    """Return the ids of its processes: the server, and those that serve TFTP and send files."""
     main = server.process.pid
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-    assert len(children) == 1
+    assert len(children) == 2  # what serves TFTP, and what sends files
     return [main, *map(int, children)]
 
 

@@ -37,19 +37,19 @@ class Guards:
         self.once.keep_only(snapshot.state.nodes.keys())
 
     def concern(
-        self, plan: NodePlan, mac: Mac, generation: Generation, address: str, now: float
+        self, plan: NodePlan, mac: Mac, generation: Generation, address: str, at: float
     ) -> bool:
         """Whether a request may have to be answered otherwise than with a new boot; quick."""
         return (
             self.once.concerns(plan.node.name)
             or plan.node.name in self.known_good.suspects
             or not self.loops.clear(mac)
-            or self.minter.retried(mac, generation.digest, address, now) is not None
+            or self.minter.retried(mac, generation.digest, address, at) is not None
         )
 
     def minted(self, boot: Boot, now: float) -> None:
         """Record that ``boot`` was minted at ``now`` (monotonic seconds)."""
-        self.minter.minted(boot, now)
+        self.minter.minted(boot)
         self.loops.minted(boot.mac, now)
         self.known_good.minted(boot)
 

@@ -112,7 +112,7 @@ class ScriptDesk:
         if chosen.resolution.action is Action.UNRESOLVABLE:
             return scripts.for_node(snapshot, chosen, self._line(mac))
         if boot is None and generation is not None:
-            boot = self._new_boot(snapshot, plan, generation, mac, address)
+            boot = self._new_boot(snapshot, plan, generation, mac, address, time.time())
         line = self._line(mac, boot)
         text = once.script or scripts.for_node(snapshot, chosen, line)
 
@@ -142,15 +142,15 @@ class ScriptDesk:
         mark: Degraded | None,
     ) -> str:
         self._recorder.settle()
-        scripts, now = self._current.scripts, time.monotonic()
-        retried = self._guards.minter.retried(mac, generation.digest, address, now)
+        scripts, now, at = self._current.scripts, time.monotonic(), time.time()
+        retried = self._guards.minter.retried(mac, generation.digest, address, at)
         if retried is not None:
             return scripts.for_node(snapshot, plan, self._line(mac, retried))
         waiting = self._guards.loops.script(mac, now)
         if waiting is not None:
             self._recorder.looping(plan.node.name, mac, waiting)
             return scripts.waiting(plan, self._line(mac), waiting.reason, waiting.seconds)
-        boot = self._new_boot(snapshot, plan, generation, mac, address)
+        boot = self._new_boot(snapshot, plan, generation, mac, address, at)
         text = scripts.for_node(snapshot, plan, self._line(mac, boot))
         self._recorder.minted(boot, generation)
         self._guards.minted(boot, now)
@@ -175,34 +175,39 @@ class ScriptDesk:
         generation = plan.resolution.generation
         if generation is None or (on_link and not self._is_node(plan, address)):
             return False
-        now, macs = time.monotonic(), plan.node.macs
+        at, macs = time.time(), plan.node.macs
         mac = macs[macs.index(mac)]  # one string for every table: found by identity
-        if self._guards.concern(plan, mac, generation, address, now):
+        if self._guards.concern(plan, mac, generation, address, at):
             return False
-        boot = self._new_boot(snapshot, plan, generation, mac, address)
+        boot = self._new_boot(snapshot, plan, generation, mac, address, at)
         line = self._line(mac, boot)
         text = self._current.scripts.boot(snapshot, plan, generation, line)
-        self._guards.minted(boot, now)
+        self._guards.minted(boot, time.monotonic())
         self._recorder.minted_soon(boot, generation, reply, text)
         return True
 
     def _new_boot(
-        self, snapshot: Snapshot, plan: NodePlan, generation: Generation, mac: Mac, address: str
+        self,
+        snapshot: Snapshot,
+        plan: NodePlan,
+        generation: Generation,
+        mac: Mac,
+        address: str,
+        at: float,
     ) -> Boot:
-        """Return a boot that begins now.
+        """Return a boot that begins ``at``, seconds since the epoch.
 
         Its id is the milliseconds since the epoch and 80 random bits, in 32 hex digits: as in a
         UUIDv7, ids that grow keep the database's index compact, and 80 bits cannot be guessed.
         """
-        now = time.time()
         return Boot(
-            id=f"{int(now * 1000):012x}{next(self._random)}",
+            id=f"{int(at * 1000):012x}{next(self._random)}",
             node=plan.node.name,
             mac=mac,
             generation=generation.ref,
             digest=generation.digest,
             revision=snapshot.revision.number,
-            minted_at=now,
+            minted_at=at,
             address=address,
         )
 

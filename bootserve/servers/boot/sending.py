@@ -1,66 +1,66 @@
-"""Files to sockets by sendfile(2), in a thread of their own, and never waiting for the disk.
+"""Files to sockets by sendfile(2), in a process of their own, and never waiting for the disk.
 
-The thread has an event loop for all transfers. So the one that answers scripts sleeps for most of
-the time, and the kernel's scheduler lets it go first whenever one is asked for, however much is
-sent meanwhile; sendfile(2) runs without Python's lock. What is not in the page cache is read in
-further threads first.
+In the server's process the thread that sends and the one that answers scripts would wait for each
+other at Python's lock, however little of it sending needs. So a connection's socket and the file
+are handed to a process that does nothing else (:mod:`.sending_worker`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import threading
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable
+from itertools import count
 from typing import BinaryIO
+
+from bootserve.servers.boot.pages import bring_in, in_memory
+from bootserve.servers.child import Child
+from bootserve.servers.pipe import Message, Pipe
 
 __all__ = ["FIRST", "Sender"]
 
 FIRST = 64 << 10
-SLICE = 8 << 20
-SLICE_SECONDS = 120.0
-"""A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
-
-_MOST = 4 << 20
-"""Bytes in one call, so that a fast client does not keep the others waiting."""
-_READ = 256 << 10
-"""Bytes that are read from the disk in one call, into memory that is not asked for each time."""
-_PROBE = 512 << 10
-"""Distance of the bytes that are looked for in the page cache: a disk reads as much in a moment."""
+_FIRST_SECONDS = 120.0
 
 
 class Sender:
-    """The thread that sends files. ``with`` starts and ends it; who is being sent to then loses."""
+    """Sends files. ``trouble`` is told what is wrong with the process that does it.
 
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
-        self._ready = threading.Event()
+    While there is none, the server sends by itself.
+    """
 
-    def __enter__(self) -> Sender:
-        self._thread.start()
-        self._ready.wait()
-        return self
+    def __init__(self, trouble: Callable[[str], None]) -> None:
+        self._numbers = count(1)
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._child = Child(
+            "sending",
+            "bootserve.servers.boot.sending_worker",
+            take=self._take,
+            closed=self._closed,
+            trouble=trouble,
+        )
 
-    def __exit__(self, *_: object) -> None:
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+    @property
+    def pid(self) -> int | None:
+        """The id of the process that sends, None while there is none."""
+        return self._child.pid
 
-    def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            self._loop.call_soon(self._ready.set)
-            self._loop.run_forever()
+    async def start(self) -> None:
+        """Start the process; raises Unavailable when it does not start."""
+        await self._child.start()
+
+    async def stop(self) -> None:
+        """End the process; who is being sent to then loses."""
+        await self._child.stop()
 
     async def send(
         self, transport: asyncio.WriteTransport, file: BinaryIO, start: int, stop: int
     ) -> None:
         """Send the bytes ``start`` to ``stop`` of ``file``, which is open by its path.
 
-        Returns when the kernel has them all. Raises ConnectionResetError when the client went away,
-        and TimeoutError when it takes less than 8 MiB in two minutes.
+        Returns when the kernel has them all. Raises ConnectionResetError when the client went away
+        or the process ended, and TimeoutError when the client takes less than 8 MiB in two minutes.
         """
         loop = asyncio.get_running_loop()
         if transport.get_extra_info("sslcontext") is not None:
@@ -69,109 +69,57 @@ class Sender:
         # What is sent behind the transport's back must not overtake what it has still to send: the
         # loop's own sendfile sees to that.
         first = min(start + FIRST, stop)
-        await _have_in_memory(file.fileno(), file.name, start, first)
-        async with asyncio.timeout(SLICE_SECONDS):
+        if not in_memory(file.fileno(), start, first):
+            await asyncio.to_thread(_bring_in, file.name, start, first)
+        async with asyncio.timeout(_FIRST_SECONDS):
             await loop.sendfile(transport, file, start, first - start)
         sock = transport.get_extra_info("socket")
         if sock is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
-        if self._loop is None:
-            raise RuntimeError("the sender has not been started")
-        # Whoever gives up here closes its own files, maybe before the thread has heard of it.
-        sending = _Sending(transport, os.dup(sock.fileno()), os.dup(file.fileno()), file.name)
-        await asyncio.wrap_future(
-            asyncio.run_coroutine_threadsafe(sending.send(first, stop), self._loop)
-        )
+        if first < stop and not await self._handed_over(sock, file, first, stop):
+            await loop.sendfile(transport, file, first, stop - first)
 
-
-class _Sending:
-    """One transfer, in the sender's thread; ``sock`` and ``file`` are its own."""
-
-    def __init__(self, transport: asyncio.WriteTransport, sock: int, file: int, name: str) -> None:
-        self._transport = transport
-        self._sock = sock
-        self._file = file
-        self._name = name
-
-    @contextlib.contextmanager
-    def _closing(self) -> Iterator[None]:
+    async def _handed_over(
+        self, sock: socket.socket, file: BinaryIO, start: int, stop: int
+    ) -> bool:
+        """Have the process send; return False when it cannot be given this. Raises as send does."""
+        number = next(self._numbers)
+        message = {"send": number, "start": start, "stop": stop}
+        done = asyncio.get_running_loop().create_future()
+        if not self._child.send(message, sock.fileno(), file.fileno()):
+            return False
+        self._waiting[number] = done
         try:
-            yield
+            await done
+        except asyncio.CancelledError:
+            # It has the connection as well: that ends for both.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            self._child.send({"cancel": number})
+            raise
         finally:
-            os.close(self._sock)
-            os.close(self._file)
-
-    async def send(self, start: int, stop: int) -> None:
-        with self._closing():
-            while start < stop:
-                await _have_in_memory(self._file, self._name, start, min(start + SLICE, stop))
-                async with asyncio.timeout(SLICE_SECONDS) as limit:
-                    start = await self._send(start, stop, limit)
-
-    async def _send(self, start: int, stop: int, limit: asyncio.Timeout) -> int:
-        """Send from ``start`` on, where a slice is in memory; return where the disk is needed.
-
-        ``limit`` is moved at each slice.
-        """
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[int] = loop.create_future()
-        end = min(start + SLICE, stop)
-
-        def go_on() -> None:
-            nonlocal end
-            begin, end = end, min(end + SLICE, stop)
-            if begin == stop or not _in_memory(self._file, begin, end):
-                done.set_result(begin)
-            limit.reschedule(loop.time() + SLICE_SECONDS)
-
-        def writable() -> None:
-            nonlocal start
-            if done.done():
-                return
-            try:
-                if self._transport.is_closing():
-                    raise ConnectionResetError("the client went away")
-                sent = os.sendfile(self._sock, self._file, start, min(_MOST, end - start))
-                if sent == 0:
-                    raise ConnectionResetError("the file became shorter")
-            except BlockingIOError:
-                return
-            except OSError as error:
-                done.set_exception(error)
-                return
-            start += sent
-            if start == end:
-                go_on()
-
-        loop.add_writer(self._sock, writable)
-        try:
-            return await done
-        finally:
-            loop.remove_writer(self._sock)
-
-
-async def _have_in_memory(file: int, name: str, start: int, end: int) -> None:
-    if not _in_memory(file, start, end):
-        await asyncio.to_thread(_read, name, start, end)
-
-
-def _in_memory(file: int, start: int, end: int) -> bool:
-    """Return whether these bytes are in the page cache, as far as some of them show."""
-    byte = [bytearray(1)]
-    try:
-        for offset in (*range(start, end, _PROBE), end - 1):
-            os.preadv(file, byte, offset, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system that cannot say
+            self._waiting.pop(number, None)
         return True
-    return True
+
+    def _take(self, _pipe: Pipe, message: Message) -> None:
+        done = self._waiting.pop(message["sent"], None)
+        if done is None or done.done():
+            return
+        if message.get("slow"):
+            done.set_exception(TimeoutError("the client takes too little"))
+        elif "error" in message:
+            done.set_exception(ConnectionResetError(message["error"]))
+        else:
+            done.set_result(None)
+
+    def _closed(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for done in waiting.values():
+            if not done.done():
+                done.set_exception(ConnectionResetError("the sending process ended"))
 
 
-def _read(path: str, start: int, end: int) -> None:
-    """Read these bytes from the disk, so that they are in the page cache, and begin with more."""
-    buffer = [bytearray(_READ)]
+def _bring_in(path: str, start: int, end: int) -> None:
+    # by its path: who gives up closes its own file, maybe before this thread has heard of it
     with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), start, end + SLICE - start, os.POSIX_FADV_WILLNEED)
-        for offset in range(start, end, _READ):
-            os.preadv(file.fileno(), buffer, offset)
+        bring_in(file.fileno(), start, end)
