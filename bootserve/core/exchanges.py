@@ -218,9 +218,13 @@ class Exchanges:
         """Note that ``client`` asked for its boot file and was told; of a node it never saw an
         offer to, as after a restart, that is how its boot began."""
         table = self._nodes if known else self._strangers
-        if client.mac not in table:
-            firmware = client.kind is not FirmwareKind.IPXE
-            table.put(client.mac, _Exchange(xid, now, [], at, at, detail, firmware))
+        found, ipxe = table.get(client.mac), client.kind is FirmwareKind.IPXE
+        if found is not None and not ipxe:
+            return
+        exchange = self._whole(found or _Exchange(xid, now, [], at, at, detail, not ipxe))
+        if ipxe and exchange.ipxe is None:
+            exchange.ipxe = Step(Phase.IPXE, at, describe(client.features or IpxeFeatures()))
+        table.put(client.mac, exchange)
 
     def requested(self, mac: Mac) -> None:
         """Take note of a REQUEST, to whatever server: the client accepted an offer."""

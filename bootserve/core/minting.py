@@ -1,8 +1,8 @@
 """When a fetched script is a retry of the last boot rather than a new one.
 
-A state machine without I/O: ``at`` is seconds since the epoch, as a boot has it, and a clock that
-is set makes a retry a new boot at worst. Memory is bounded by the number of known MACs, since only
-known nodes are minted for. How many boots are too many is core/loops'.
+A state machine without I/O: ``at`` is seconds since the epoch, as a boot has it; a clock that is
+set in between may make a retry a new boot, or a new boot a retry. Memory is bounded by the number
+of known MACs, since only known nodes are minted for. How many boots are too many is core/loops'.
 """
 
 from __future__ import annotations

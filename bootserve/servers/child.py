@@ -62,9 +62,20 @@ class Child:
         """The pipe to the process, None while there is none."""
         return self._pipe
 
+    @property
+    def ready(self) -> bool:
+        """Whether the process that runs now has said that it is ready."""
+        return self._ready.is_set()
+
     async def start(self) -> None:
         """Start the process; raises Unavailable when it does not say that it is ready."""
-        process = await self._spawn()
+        try:
+            process = await self._spawn()
+        except OSError as error:
+            self._close_pipe()
+            raise Unavailable(
+                f"the {self._name} process cannot be started: {error.strerror}"
+            ) from None
         ready = asyncio.create_task(self._ready.wait())
         ended = asyncio.create_task(process.wait())
         try:
@@ -156,6 +167,7 @@ class Child:
             loop.remove_writer(self._pipe)
             self._pipe.close()
             self._pipe = None
+            self._ready.clear()
             self._closed()
 
     def _on_readable(self) -> None:

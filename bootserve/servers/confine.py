@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def confine() -> None:
-    """End with the server, by its word alone, and give up every right: what is needed is open."""
+    """End when the server says so or is gone, and give up every right: what is needed is open."""
     for number in (signal.SIGINT, signal.SIGTERM):
         # A terminal or systemd tells every process: this one ends when the server says so.
         signal.signal(number, signal.SIG_IGN)

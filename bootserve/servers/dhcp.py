@@ -122,6 +122,7 @@ class DhcpServer:
 
     def _drain(self, sock: socket.socket, port: int) -> None:
         inbox, handler = self._inbox, self._handler
+        report = asyncio.get_running_loop().call_exception_handler
         try:
             count = inbox.receive(sock.fileno(), _NOTHING_NOW)
         except OSError as error:  # the interface went down or away
@@ -129,7 +130,11 @@ class DhcpServer:
             return
         peers, now, offers, asked = inbox.peers(count), self._clock(), [], []
         for slot, length in enumerate(inbox.lengths(count)):
-            answer = handler(inbox.datagram(slot, length), port, now)
+            try:
+                answer = handler(inbox.datagram(slot, length), port, now)
+            except Exception as error:  # one datagram is lost by it, and not all that came with it
+                report({"message": "a datagram could not be handled", "exception": error})
+                continue
             if isinstance(answer, Offered):
                 offers.append(answer)
                 asked.append(slot)

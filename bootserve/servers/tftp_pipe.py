@@ -1,9 +1,9 @@
 """What the server and its TFTP worker tell each other, over a :class:`.pipe.Pipe`.
 
-The worker says ``ready``, asks for a file (``find``) and tells what
-happened (``events``, and how many of them it had to leave out). The server answers with ``found``:
-the number of a content, whose bytes are in the file descriptor that comes along, or the error. It
-says ``again`` with the address of a machine that starts anew, and ``stop``.
+The worker says ``ready``, asks for a file (``find``) and tells what happened (``events``, and how
+many of them it had to leave out). The server answers with ``found``: the number of a content, whose
+bytes are in the file descriptor that comes along, or the error. It says ``again`` with the address
+of a machine that starts anew, and ``stop``.
 """
 
 from __future__ import annotations

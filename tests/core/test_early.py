@@ -24,8 +24,8 @@ class Machine:
     def firmware(self, at: float, xid: int = 1) -> None:
         self._exchanges.offered(self._mac, xid, at, at, f"firmware {at:g}", known=True)
 
-    def asks_for_the_file(self, at: float, xid: int) -> None:
-        client = PxeClient(self._mac, FirmwareKind.PXE, ClientArch.EFI_X64, "PXEClient", (7,))
+    def asks_for_the_file(self, at: float, xid: int, kind: FirmwareKind = FirmwareKind.PXE) -> None:
+        client = PxeClient(self._mac, kind, ClientArch.EFI_X64, "PXEClient", (7,))
         self._exchanges.acknowledged(client, xid, at, at, f"ack {at:g}", known=True)
 
     def ipxe(self, at: float, xid: int = 2, features: IpxeFeatures | None = FEATURES) -> None:
@@ -135,3 +135,13 @@ def test_a_boot_whose_offer_came_before_a_restart_begins_with_the_acknowledgemen
 ) -> None:
     machine.asks_for_the_file(100.0, xid=9)
     assert early.take(MAC, HERE, 101.0) == [Step(Phase.DHCP, 100.0, "ack 100")]
+
+
+def test_an_ipxe_that_is_acknowledged_is_one_that_runs(
+    early: EarlyPhases, machine: Machine
+) -> None:
+    machine.firmware(100.0)
+    machine.asks_for_the_file(101.0, xid=9, kind=FirmwareKind.IPXE)
+    assert taken(early, 102.0) == [("dhcp", 100.0), ("ipxe", 101.0)]
+    machine.asks_for_the_file(103.0, xid=9, kind=FirmwareKind.IPXE)
+    assert taken(early, 104.0) == [("dhcp", 103.0), ("ipxe", 103.0)]

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import random
+import resource
 import signal
 import socket
 import threading
@@ -191,6 +192,34 @@ async def test_a_process_that_is_killed_loses_its_transfers_and_another_takes_it
         assert await reader.read(-1) == BYTES
 
 
+async def test_a_process_that_has_no_room_for_more_files_leaves_it_to_the_server(
+    sending: Sending, file: Path
+) -> None:
+    pid = sending.sender.pid
+    assert pid is not None
+    used = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+    _, room, *_ = [number for number in range(99) if number not in used]  # for one, and two come
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (room, room))
+    async with served(sending(file)) as (reader, _, _):
+        assert await reader.read(-1) == BYTES
+    assert len(sending.troubles) == 1
+    assert "too many files open" in sending.troubles[0]
+
+
+async def test_a_client_that_says_it_is_done_is_sent_no_more(sending: Sending, file: Path) -> None:
+    async with served(sending(file)) as (reader, writer, task):
+        await reader.readexactly(100_000)
+        writer.write_eof()
+        assert len(await reader.read(-1)) < SIZE - 100_000
+        with pytest.raises(ConnectionResetError, match="the client went away"):
+            await task
+
+
+async def test_nothing_of_a_file_is_sent_at_once(sending: Sending, file: Path) -> None:
+    async with served(sending(file, 5, 5, b"head")) as (reader, _, _):
+        assert await reader.read(-1) == b"head"
+
+
 async def test_it_holds_no_right_and_goes_last(sending: Sending) -> None:
     pid = sending.sender.pid
     assert pid is not None
@@ -250,15 +279,15 @@ def test_a_file_that_became_shorter_is_an_error(tmp_path: Path) -> None:
         with to, taker:
             to.setblocking(False)
             pipe.send({"send": 1, "start": 0, "stop": 9}, to.fileno(), opened.fileno())
-            assert said(pipe) == {"sent": 1, "error": "the file became shorter"}
+            assert said(pipe) == {"sent": 1, "short": True}
             assert taker.recv(10) == b"abc"
 
 
-def test_what_is_handed_over_without_its_files_is_an_error(file: Path) -> None:
+def test_what_is_handed_over_without_its_files_is_refused(file: Path) -> None:
     with worker() as (pipe, _), file.open("rb") as opened:
         assert said(pipe) == {"ready": True}
         pipe.send({"send": 1, "start": 0, "stop": 9}, opened.fileno())
-        assert said(pipe) == {"sent": 1, "error": "too many open files"}
+        assert said(pipe) == {"sent": 1, "refused": True}
 
 
 def test_it_ends_with_the_server() -> None:

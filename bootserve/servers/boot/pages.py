@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-__all__ = ["AHEAD", "bring_in", "in_memory"]
+__all__ = ["SLICE", "SLICE_SECONDS", "bring_in", "in_memory"]
 
-AHEAD = 8 << 20
-"""Bytes beyond those that were asked for that the disk begins to read."""
+SLICE = 8 << 20
+"""Bytes of a file that are looked for, or read from the disk, before any of them is sent."""
+SLICE_SECONDS = 120.0
+"""A client that does not take a slice in this time is given up, so that it holds no socket."""
 _READ = 256 << 10
 """Bytes that are read from the disk in one call, into memory that is not asked for each time."""
 _PROBE = 512 << 10
@@ -29,9 +31,12 @@ def in_memory(file: int, start: int, end: int) -> bool:
 
 
 def bring_in(file: int, start: int, end: int) -> None:
-    """Read these bytes of an open file from the disk, so that they are in memory; this waits."""
+    """Read these bytes of an open file from the disk, so that they are in memory; this waits.
+
+    The disk begins to read the slice behind them.
+    """
     buffer = [bytearray(_READ)]
     with contextlib.suppress(OSError):
-        os.posix_fadvise(file, start, end + AHEAD - start, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(file, start, end + SLICE - start, os.POSIX_FADV_WILLNEED)
         for offset in range(start, end, _READ):
             os.preadv(file, buffer, offset)

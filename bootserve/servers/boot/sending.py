@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Callable
 from itertools import count
 from typing import BinaryIO
 
-from bootserve.servers.boot.pages import bring_in, in_memory
+from bootserve.servers.boot.pages import SLICE, SLICE_SECONDS, bring_in, in_memory
 from bootserve.servers.child import Child
 from bootserve.servers.pipe import Message, Pipe
 
 __all__ = ["FIRST", "Sender"]
 
 FIRST = 64 << 10
-_FIRST_SECONDS = 120.0
 
 
 class Sender:
     """Sends files. ``trouble`` is told what is wrong with the process that does it.
 
-    While there is none, the server sends by itself.
+    While none is ready, or it has no room, the server sends by itself, slice by slice.
     """
 
     def __init__(self, trouble: Callable[[str], None]) -> None:
         self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._trouble = trouble
         self._child = Child(
             "sending",
             "bootserve.servers.boot.sending_worker",
@@ -43,7 +45,7 @@ class Sender:
 
     @property
     def pid(self) -> int | None:
-        """The id of the process that sends, None while there is none."""
+        """The id of the process that sends, or that did last; None before the start."""
         return self._child.pid
 
     async def start(self) -> None:
@@ -63,34 +65,47 @@ class Sender:
         or the process ended, and TimeoutError when the client takes less than 8 MiB in two minutes.
         """
         loop = asyncio.get_running_loop()
+        if start == stop:
+            return
         if transport.get_extra_info("sslcontext") is not None:
             await loop.sendfile(transport, file, start, stop - start)  # reads, and encrypts
             return
         # What is sent behind the transport's back must not overtake what it has still to send: the
         # loop's own sendfile sees to that.
-        first = min(start + FIRST, stop)
-        if not in_memory(file.fileno(), start, first):
-            await asyncio.to_thread(_bring_in, file.name, start, first)
-        async with asyncio.timeout(_FIRST_SECONDS):
-            await loop.sendfile(transport, file, start, first - start)
-        sock = transport.get_extra_info("socket")
-        if sock is None or transport.is_closing():
-            raise ConnectionResetError("the client went away")
-        if first < stop and not await self._handed_over(sock, file, first, stop):
-            await loop.sendfile(transport, file, first, stop - first)
+        end = min(start + FIRST, stop)
+        await self._by_itself(transport, file, start, end)
+        while end < stop:
+            sock = transport.get_extra_info("socket")
+            if sock is None or transport.is_closing():
+                raise ConnectionResetError("the client went away")
+            if self._child.ready and await self._handed_over(sock, file, end, stop):
+                return
+            start, end = end, min(end + SLICE, stop)
+            await self._by_itself(transport, file, start, end)
+
+    @staticmethod
+    async def _by_itself(
+        transport: asyncio.WriteTransport, file: BinaryIO, start: int, end: int
+    ) -> None:
+        """Send a slice in the event loop; raises as send does."""
+        if not in_memory(file.fileno(), start, end):
+            await asyncio.to_thread(_bring_in, file.name, start, end)
+        async with asyncio.timeout(SLICE_SECONDS):
+            loop = asyncio.get_running_loop()
+            await loop.sendfile(transport, file, start, end - start)
 
     async def _handed_over(
         self, sock: socket.socket, file: BinaryIO, start: int, stop: int
     ) -> bool:
-        """Have the process send; return False when it cannot be given this. Raises as send does."""
+        """Have the process send; return whether it took this. Raises as send does."""
         number = next(self._numbers)
         message = {"send": number, "start": start, "stop": stop}
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not self._child.send(message, sock.fileno(), file.fileno()):
             return False
         self._waiting[number] = done
         try:
-            await done
+            return await done
         except asyncio.CancelledError:
             # It has the connection as well: that ends for both.
             with contextlib.suppress(OSError):
@@ -99,18 +114,24 @@ class Sender:
             raise
         finally:
             self._waiting.pop(number, None)
-        return True
 
     def _take(self, _pipe: Pipe, message: Message) -> None:
+        if message.get("refused"):
+            self._trouble("the sending process has too many files open; the server sends by itself")
         done = self._waiting.pop(message["sent"], None)
         if done is None or done.done():
             return
+        number = message.get("errno", 0)
         if message.get("slow"):
             done.set_exception(TimeoutError("the client takes too little"))
-        elif "error" in message:
-            done.set_exception(ConnectionResetError(message["error"]))
+        elif message.get("short"):
+            done.set_exception(ConnectionResetError("the file became shorter"))
+        elif number in (errno.EPIPE, errno.ECONNRESET):
+            done.set_exception(ConnectionResetError("the client went away"))
+        elif number:
+            done.set_exception(OSError(number, os.strerror(number)))
         else:
-            done.set_result(None)
+            done.set_result(not message.get("refused"))
 
     def _closed(self) -> None:
         waiting, self._waiting = self._waiting, {}

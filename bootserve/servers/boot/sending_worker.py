@@ -5,12 +5,14 @@ memory to whoever has room for it; what is not is read by others first.
 
 The server says ``send`` with a number and the bytes' ``start`` and ``stop``, together with the
 connection's socket and the file; ``cancel`` with the number; and ``stop``. This process answers
-each ``send`` with ``sent`` and the number, and the ``error`` if there was one, or ``slow``.
+each ``send`` with ``sent`` and the number; and the ``errno`` of what went wrong, or that the file
+was too ``short``, the client too ``slow``, or that it was ``refused`` before anything was sent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import queue
@@ -23,18 +25,17 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bootserve.servers.boot.pages import bring_in, in_memory
+from bootserve.servers.boot.pages import SLICE, SLICE_SECONDS, bring_in, in_memory
 from bootserve.servers.confine import confine
 from bootserve.servers.pipe import Message, Pipe, PipeClosed
 
-__all__ = ["SLICE", "Worker", "main"]
+__all__ = ["Worker", "main"]
 
-SLICE = 8 << 20
-SLICE_SECONDS = 120.0
-"""A client that does not take 8 MiB in two minutes is given up, so that it holds no socket."""
 _MOST = 1 << 20
 """Bytes in one call, so that a fast client does not keep the others waiting, nor the kernel an
 event loop that is to run."""
+_ROOM = select.EPOLLOUT | select.EPOLLRDHUP
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _READERS = 8
 _LOOK = 1.0
 """Seconds between two looks at who is too slow."""
@@ -83,8 +84,8 @@ class Worker:
             self._pipe.send({"ready": True})
             look_at = 0.0
             while not self._stopping:
-                for fd, _ in self._poll.poll(self._patience()):
-                    self._turn(fd)
+                for fd, events in self._poll.poll(self._patience()):
+                    self._turn(fd, events)
                 now = time.monotonic()
                 if now >= look_at:
                     look_at = now + _LOOK
@@ -96,15 +97,21 @@ class Worker:
             return _UNSENT_LOOK
         return _LOOK if self._transfers else None
 
-    def _turn(self, fd: int) -> None:
+    def _turn(self, fd: int, events: int) -> None:
         if fd == self._pipe.fileno():
             self._listen()
         elif fd == self._wake:
             os.eventfd_read(self._wake)
             while self._were_read:
                 self._was_read(self._were_read.popleft())
-        elif transfer := self._by_socket.get(fd):  # else it ended in this very turn
-            self._write(transfer)
+        else:
+            transfer = self._by_socket.get(fd)
+            if transfer is None or transfer.reading:  # what was said of another, in this very turn
+                return
+            if events & _GONE:  # also when it will say no more: the server has closed it then
+                self._end(transfer, {"errno": errno.ECONNRESET})
+            else:
+                self._write(transfer)
 
     def _listen(self) -> None:
         while (received := self._pipe.receive()) is not None:
@@ -123,7 +130,7 @@ class Worker:
         if len(fds) < 2:  # this process has too many open
             for fd in fds:
                 os.close(fd)
-            self._unsent.append({"sent": number, "error": "too many open files"})
+            self._unsent.append({"sent": number, "refused": True})
             return
         start = message["start"]
         transfer = _Transfer(number, fds[0], fds[1], start, message["stop"], start, 0.0)
@@ -136,7 +143,7 @@ class Worker:
         transfer.deadline = time.monotonic() + SLICE_SECONDS
         if in_memory(transfer.file, transfer.at, transfer.end):
             if is_new:
-                self._poll.register(transfer.sock, select.EPOLLOUT)
+                self._poll.register(transfer.sock, _ROOM)
             return
         if not is_new:
             self._poll.unregister(transfer.sock)
@@ -160,7 +167,7 @@ class Worker:
             transfer.close()
             return
         transfer.deadline = time.monotonic() + SLICE_SECONDS
-        self._poll.register(transfer.sock, select.EPOLLOUT)
+        self._poll.register(transfer.sock, _ROOM)
 
     def _write(self, transfer: _Transfer) -> None:
         most = min(_MOST, transfer.end - transfer.at)
@@ -169,10 +176,10 @@ class Worker:
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(transfer, {"error": error.strerror or "the client went away"})
+            self._end(transfer, {"errno": error.errno or errno.EIO})
             return
         if sent == 0:
-            self._end(transfer, {"error": "the file became shorter"})
+            self._end(transfer, {"short": True})
             return
         transfer.at += sent
         if transfer.at == transfer.stop:
