@@ -28,6 +28,7 @@ from bootserve.servers.mmsg import (
     peer_of,
 )
 from bootserve.servers.tftp_engine import Client, Outgoing, TftpEngine
+from bootserve.servers.turns import Turns
 from bootserve.wire.tftp_blocks import ReadyBlocks
 from bootserve.wire.tftp_transfer import ReadTransfer
 
@@ -57,6 +58,7 @@ class TftpLoop:
         self._outbox = Outbox(self._fd)
         self._quick: dict[Peer, ReadTransfer] = {}
         self._quick_by_client: dict[Client, ReadTransfer] = {}
+        self._turns = Turns()
         self._alone = 0
         self._other = False
 
@@ -73,6 +75,7 @@ class TftpLoop:
             if self._alone < _FEW:
                 now = self._receive()
                 self._outbox.flush()
+                self._turns.give_way(now)
             else:
                 now = self._receive_singly()
         self.tick(now)

@@ -28,10 +28,11 @@ from dataclasses import dataclass
 from bootserve.servers.boot.pages import SLICE, SLICE_SECONDS, bring_in, in_memory
 from bootserve.servers.confine import confine
 from bootserve.servers.pipe import Message, Pipe, PipeClosed
+from bootserve.servers.turns import Turns
 
 __all__ = ["Worker", "main"]
 
-_MOST = 1 << 20
+_MOST = 2 << 20
 """Bytes in one call, so that a fast client does not keep the others waiting, nor the kernel an
 event loop that is to run."""
 _ROOM = select.EPOLLOUT | select.EPOLLRDHUP
@@ -74,6 +75,7 @@ class Worker:
         self._were_read: deque[_Transfer] = deque()
         self._readers = 0
         self._unsent: deque[Message] = deque()
+        self._turns = Turns()
         self._stopping = False
         self._poll.register(pipe, select.EPOLLIN)
         self._poll.register(self._wake, select.EPOLLIN)
@@ -86,6 +88,7 @@ class Worker:
             while not self._stopping:
                 for fd, events in self._poll.poll(self._patience()):
                     self._turn(fd, events)
+                    self._turns.give_way(time.monotonic())
                 now = time.monotonic()
                 if now >= look_at:
                     look_at = now + _LOOK
