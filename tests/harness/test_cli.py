@@ -50,8 +50,8 @@ def test_up_boot_status_stop_down(lab_id: str) -> None:
     lab = _status(lab_id)
     assert lab["owner"] is None
     assert not lab["stale"]
-    # bootserve, and its process that serves TFTP
-    assert len(lab["namespaces"][f"vmh-{lab_id}-server"]) == 2
+    # bootserve, its process that serves TFTP, and the one that sends files
+    assert len(lab["namespaces"][f"vmh-{lab_id}-server"]) == 3
     serve = [*lab["bootserve"], "--state-dir", lab["state_dir"]]
     subprocess.run([*serve, "node", "add", "n1", "--mac", "52:54:00:00:77:01"], check=True,
                    stdout=subprocess.DEVNULL)  # fmt: skip
