@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.loads import CORES, GENERATOR, SCRIPT_PATH, Figures, count_boots, drive
+from bench.loads import CORES, FAR_APART, GENERATOR, SCRIPT_PATH, Figures, count_boots, drive
 from bench.processes import pin, pss_bytes
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
 from bootserve.core.minting import RETRY_SECONDS
@@ -202,10 +202,11 @@ class Answers:
         server = servers.get(self.servers[case])
         boots = count_boots(server)  # what was asked before is there, and not on its way there
         time.sleep(RETRY_SECONDS)  # a node that asked a moment ago would be given its last boot
-        asked = {"nodes": self.nodes[case], "seconds": seconds}
+        asked: dict[str, object] = {"nodes": self.nodes[case], "seconds": seconds}
         if self.kind == "script":
-            how = {"mode": "turns", "path": SCRIPT_PATH, "conns": 100, "expect": "bootserve.boot="}
-            said, cpu, busy = drive(server, "httpload", seconds + 60, **asked, **how)
+            asked |= {"mode": "turns", "path": SCRIPT_PATH, "conns": 100, "stride": FAR_APART}
+            asked["expect"] = "bootserve.boot="
+            said, cpu, busy = drive(server, "httpload", seconds + 60, **asked)
             answers, failed = float(said["answers"]), float(said["failed"])
             failed += abs(count_boots(server) - boots - answers)
         else:

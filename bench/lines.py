@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bench.delays import Answers, Gap, Latency, Memory
 from bench.heartbeats import Heartbeats
-from bench.loads import Artifact, Figures, Idle, Offers, Scripts, Tftp
+from bench.loads import FAR_APART, Artifact, Figures, Idle, Offers, Scripts, Tftp
 from bench.plans import Plan
 from bench.servers import Servers
 
@@ -91,6 +91,9 @@ WORKS: dict[str, Work] = {
         tuple(_SCRIPTS),
     ),
     "scripts-flat": Work(Scripts(_SCRIPTS_FLAT, _named(_SCRIPTS_FLAT)), tuple(_SCRIPTS_FLAT)),
+    "scripts-far": Work(
+        Scripts(_SCRIPTS_FLAT, _named(_SCRIPTS_FLAT), stride=FAR_APART), tuple(_SCRIPTS_FLAT)
+    ),
     "artifact": Work(Artifact(_SCRIPTS), tuple(_SCRIPTS)),
     "latency": Work(Latency("bootserve 10000"), ("alone", "warm", "cold")),
     "commit": Work(Gap("bootserve 100000"), ("commit", "quiet")),
@@ -163,15 +166,18 @@ LINES: tuple[Line, ...] = (
         ("nginx",),
         show=("generator %", "unrecorded", "SQL s"),
     ),
-    Line(
-        "scripts-flat",
-        "node scripts, 100,000 nodes to 10",
-        "scripts-flat",
-        "scripts/s",
-        "100000",
-        0.9,
-        ("10",),
-        show=("generator %", "unrecorded", "SQL s"),
+    *(
+        Line(
+            name,
+            f"node scripts, 100,000 nodes to 10, {order}",
+            name,
+            "scripts/s",
+            "100000",
+            0.9,
+            ("10",),
+            show=("generator %", "unrecorded", "SQL s"),
+        )
+        for name, order in (("scripts-flat", "in the order of racks"), ("scripts-far", "far apart"))
     ),
     Line("artifact", "400 MB artifact, 8 clients", "artifact", "MB/s", _US, 0.95, ("nginx",)),
     Line(

@@ -13,8 +13,20 @@ from vm_harness.errors import HarnessError
 from bench.processes import cpu_seconds, pin
 from bench.servers import ARTIFACT_BYTES, NBP, Server, Servers
 
-__all__ = ["CORES", "GENERATOR", "SCRIPT_PATH", "Artifact", "Figures", "Idle", "Offers", "Scripts",
-           "Tftp", "count_boots", "drive"]  # fmt: skip
+__all__ = [
+    "CORES",
+    "FAR_APART",
+    "GENERATOR",
+    "SCRIPT_PATH",
+    "Artifact",
+    "Figures",
+    "Idle",
+    "Offers",
+    "Scripts",
+    "Tftp",
+    "count_boots",
+    "drive",
+]
 
 Figures = dict[str, float]
 
@@ -22,6 +34,8 @@ CORES = sorted(os.sched_getaffinity(0))
 GENERATOR = ["taskset", "-c", str(CORES[-1])]
 """The server under test has the first core and the generator the last."""
 SCRIPT_PATH = "/boot/%s.ipxe"
+FAR_APART = 7919
+"""Nodes asked for one after another that are no neighbours in memory: a prime."""
 MOST_LOST = 0.001
 """The share of DISCOVERs that may come to nothing: the room of a socket has an end."""
 _SETTLE = 300.0
@@ -133,12 +147,16 @@ def count_boots(server: Server) -> int:
 
 @dataclass(frozen=True)
 class Scripts:
-    """Nodes' scripts over 32 connections, each a new boot; from nginx one file of the same size."""
+    """Nodes' scripts over 32 connections, each a new boot; from nginx one file of the same size.
+
+    Each connection asks for nodes that follow each other, as racks do, or ``stride`` apart.
+    """
 
     servers: Mapping[str, str]
     nodes: Mapping[str, int]
     seconds: float = 10.0
     for_peer: Mapping[str, float] = field(default_factory=dict)
+    stride: int = 1
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return scripts in a second, and how many boots are not in the database afterwards.
@@ -157,6 +175,7 @@ class Scripts:
             expect="bootserve.boot=",
             nodes=self.nodes[case],
             seconds=seconds,
+            stride=self.stride,
         )
         answers = _number(said, "answers")
         if said["error"] and not answers:

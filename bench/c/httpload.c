@@ -6,10 +6,11 @@
    httpload mode=fetch path=PATH bytes=N [conns=8] [count=1] whole files, thrown away; count=0
                                                              goes on until SECONDS are over
    and: [server=10.44.0.2] [port=8080] [address=10.99.0.1, or - for any] [nodes=10000] [expect=TEXT]
+        [stride=1]
 
-   FORMAT's %s is the MAC of a node, written as in bootserve's own URLs: all nodes in turn, those
-   far apart one after another, and never one node from one address twice in a row, so that each
-   script is a new boot. An answer counts when its status is 200, it is as long as it says and EXPECT
+   FORMAT's %s is the MAC of a node, written as in bootserve's own URLs: all nodes in turn, each
+   connection's one after another, or STRIDE apart (a prime: no neighbours in memory), and never one
+   node from one address twice in a row, so that each script is a new boot. An answer counts when its status is 200, it is as long as it says and EXPECT
    is in it. Latencies of mode=open run from when a request was due, so that a server that stalls is not spared the requests that it held up.
    SIGTERM ends it early. Prints JSON; "bytes" are those of whole answers, "received" those of files,
    also of parts. */
@@ -24,7 +25,6 @@
 #include "common.h"
 
 #define ROOM 65536
-#define STRIDE 7919           /* a prime: nodes that are asked for in turn are no neighbours in memory */
 
 struct connection {
     int fd, busy;
@@ -41,7 +41,7 @@ struct connection {
 static struct connection *all;
 static struct series latency;
 static unsigned count, nodes, fetches;
-static uint64_t answers, failed, bytes, received, expected_bytes;
+static uint64_t answers, failed, bytes, received, expected_bytes, stride;
 static int epoll, server_port, fetching;
 static uint32_t server, first_address;
 static const char *path, *expect, *server_name;
@@ -93,7 +93,7 @@ static void ask(struct connection *c, double due)
 {
     char request[600], mac[24], where[400];
     uint64_t at = (uint64_t)c->number * nodes / count + c->visits++;
-    uint32_t node = at * STRIDE % nodes;
+    uint32_t node = at * stride % nodes;
     snprintf(mac, sizeof mac, "52-54-%02x-%02x-%02x-%02x", node >> 24, node >> 16 & 255,
              node >> 8 & 255, node & 255);
     const char *mark = strstr(path, "%s");
@@ -319,6 +319,7 @@ int main(int argc, char **argv)
     expect = text_arg("expect", "");
     count = number_arg("conns", fetching ? "8" : "32");
     nodes = number_arg("nodes", "10000");
+    stride = number_arg("stride", "1");
     server_port = number_arg("port", "8080");
     server_name = text_arg("server", "10.44.0.2");
     server = ntohl(inet_addr(server_name));
