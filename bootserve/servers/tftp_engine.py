@@ -153,11 +153,20 @@ class TftpEngine:
         return replies
 
     def resume(self, filename: str, now: float) -> Sequence[Outgoing]:
-        """Answer the requests that waited for ``filename``; the lookup knows it now."""
+        """Answer the requests that waited for ``filename``; the lookup knows it now.
+
+        When there are more than may be under way, the first of them give way to the last, and are
+        sent nothing: they ask again.
+        """
+        answers = [
+            (self._receive_request(request, client, now), client in self._sessions, client)
+            for request, client in self._waiting.take(filename, now)
+        ]
         return [
             outgoing
-            for request, client in self._waiting.take(filename, now)
-            for outgoing in self._receive_request(request, client, now)
+            for replies, begun, client in answers
+            if not begun or client in self._sessions
+            for outgoing in replies
         ]
 
     def again(self, address: str) -> None:

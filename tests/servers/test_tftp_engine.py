@@ -338,6 +338,21 @@ def test_half_open_transfers_give_way_oldest_first() -> None:
     assert bench.send(Ack(2), ("192.0.2.1", 1024)) != []
 
 
+def test_of_those_that_wait_for_a_file_only_who_keeps_a_place_is_sent_it() -> None:
+    known = {"large": bytes(2000)}
+    engine = TftpEngine(lookup=known.get, on_event=lambda _: None, limits=Limits(), max_transfers=2)
+    live, first, last = [(f"192.0.2.{i}", 1024) for i in range(3)]
+    engine.receive(Request("large").to_bytes(), live, 0.0)
+    engine.receive(Ack(1).to_bytes(), live, 0.0)
+    for client in (first, last):
+        assert not engine.receive(Request("slow").to_bytes(), client, 0.0)
+    known["slow"] = b"content"
+    assert [to for _, to in engine.resume("slow", 0.1)] == [last]
+    assert engine.transfer(first) is None
+    [(datagram, to)] = engine.receive(Request("slow").to_bytes(), first, 4.0)
+    assert (parse(bytes(datagram)), to) == (Data(1, b"content"), first)
+
+
 def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
     bench = Bench()
     for i in range(10_000):
