@@ -131,19 +131,14 @@ class Responder:
         target = self._lookup(mac)
         if target is None or target.held:  # what is not answered is not noted either
             return self._decide(data, port, now, at, None)
-        xid, known = int.from_bytes(data[4:8], "big"), bool(target.name)
+        xid = int.from_bytes(data[4:8], "big")
         noted = self._note(mac, xid, target, kind.advice, now, has_shape=kind.has_shape)
         pinned = target.pinned(kind.client.arch) if target.pinned else None
         form = kind.forms.get((target.nbp, pinned, noted.shape))
         if form is None:
             return self._decide(data, port, now, at, noted)
         filled, what = form[0].fill(data, asked, mac), form[1]
-        if kind.is_ipxe:
-            features = kind.client.features
-            self._started(mac, features, target.name, at)
-            news = self._exchanges.ipxe_offered(mac, xid, now, at, what, features, known=known)
-        else:
-            news = self._exchanges.offered(mac, xid, now, at, what, known=known)
+        news = self._offered(mac, target.name, kind.client, xid, what, now, at)
         return Offered(filled, mac, target.name, what, kind, noted.found, news)
 
     def _note(
@@ -197,18 +192,22 @@ class Responder:
             mac, known = outcome.client.mac, bool(outcome.node)
             noted = _Noted(None, self._exchanges.repeats(mac, packet.xid, now, known=known))
         self._keep(data, outcome, shape)
-        return Answer(outcome, noted.found, self._offered(outcome, now, at))
+        client, node = outcome.client, outcome.node
+        news = self._offered(client.mac, node, client, packet.xid, outcome.what, now, at)
+        return Answer(outcome, noted.found, news)
 
-    def _offered(self, reply: Reply, now: float, at: float) -> bool:
-        """Take note of an offer; return whether it is news."""
-        client, xid, known = reply.client, reply.packet.xid, bool(reply.node)
-        what = reply.what
+    def _offered(
+        self, mac: Mac, node: str, client: PxeClient, xid: int, what: str, now: float, at: float
+    ) -> bool:
+        """Take note of an offer to ``mac``, a machine as ``client`` is; return whether it is news.
+
+        ``what`` says it in words.
+        """
+        known = bool(node)
         if client.kind is not FirmwareKind.IPXE:
-            return self._exchanges.offered(client.mac, xid, now, at, what, known=known)
-        self._started(client.mac, client.features, reply.node, at)
-        return self._exchanges.ipxe_offered(
-            client.mac, xid, now, at, what, client.features, known=known
-        )
+            return self._exchanges.offered(mac, xid, now, at, what, known=known)
+        self._started(mac, client.features, node, at)
+        return self._exchanges.ipxe_offered(mac, xid, now, at, what, client.features, known=known)
 
     def _outcome(
         self,

@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, UDP
@@ -209,12 +210,28 @@ async def test_a_reply_that_the_firewall_forbids_is_an_event(net: tuple[str, str
     ip("netns", "exec", net[0], "nft", rules)
     async with serving(net[0]) as events:
         with wire(net[1]) as client:
-            client.send(build(DISCOVER))
-            await until(lambda: len(events) == 1)
-    assert (events[0].kind, events[0].reason) == (
-        "send failed",
-        "offer nbp: EPERM (Operation not permitted)",
-    )
+            for count in (1, 2):  # the second from a form, by another call
+                client.send(build(DISCOVER))
+                await until(lambda: len(events) == count)  # noqa: B023 (awaited here)
+    failed = "send failed", "offer nbp: EPERM (Operation not permitted)"
+    assert [(event.kind, event.reason) for event in events] == [failed] * 2
+
+
+async def test_a_datagram_that_cannot_be_handled_costs_no_other(net: tuple[str, str]) -> None:
+    def failing(data: bytes, port: int) -> Reply | Ignored:
+        if parse(data).xid == 2:
+            raise ZeroDivisionError
+        return handle(data, port)
+
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with serving(net[0], failing) as events:
+        with wire(net[1]) as client:
+            for xid in (1, 2, 3):
+                client.send(build(replace(DISCOVER, xid=xid)))
+            await until(lambda: len(events) == 2)
+    assert [event.kind for event in events] == ["offer nbp"] * 2
+    assert [type(one["exception"]) for one in reported] == [ZeroDivisionError]
 
 
 async def test_it_serves_again_after_the_interface_was_down(net: tuple[str, str]) -> None:

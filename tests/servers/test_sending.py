@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import random
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from bootserve.servers.boot import sending_worker
-from bootserve.servers.boot.sending import Sender
+from bootserve.servers.boot.sending import FIRST, Sender
 from bootserve.servers.boot.sending_worker import Worker
 from bootserve.servers.pipe import Message, Pipe, PipeClosed
 from bootserve.servers.rights import read_rights
@@ -219,6 +220,35 @@ async def test_a_client_that_says_it_is_done_is_sent_no_more(sending: Sending, f
 async def test_nothing_of_a_file_is_sent_at_once(sending: Sending, file: Path) -> None:
     async with served(sending(file, 5, 5, b"head")) as (reader, _, _):
         assert await reader.read(-1) == b"head"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        ({"errno": errno.EIO}, OSError, "Input/output error"),
+        ({"errno": errno.EPIPE}, ConnectionResetError, "the client went away"),
+        ({"short": True}, ConnectionResetError, "the file became shorter"),
+        ({"slow": True}, TimeoutError, "the client takes too little"),
+    ],
+)
+async def test_what_went_wrong_in_the_process_is_raised(
+    sending: Sending, file: Path, said: Message, kind: type[Exception], words: str
+) -> None:
+    """The process does not answer; it is said for it what it would say."""
+    pid = sending.sender.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    async with served(sending(file)) as (reader, _, task):
+        await reader.readexactly(FIRST)
+        await eventually(lambda: bool(sending.sender._waiting))
+        [number] = sending.sender._waiting
+        pipe = sending.sender._child.pipe
+        assert pipe is not None
+        sending.sender._take(pipe, {"sent": number, **said})
+        with pytest.raises(kind, match=words) as raised:
+            await task
+    assert type(raised.value) is kind
+    os.kill(pid, signal.SIGCONT)
 
 
 async def test_it_holds_no_right_and_goes_last(sending: Sending) -> None:

@@ -223,6 +223,13 @@ async def test_a_storm_of_requests_for_one_file_asks_the_server_once_a_second() 
     assert len(files.asked) <= 1 + seconds
 
 
+async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(Unavailable, match="the TFTP process cannot be started: No such file"):
+        async with serving(Files(), asyncio.Queue()):
+            pass
+
+
 async def test_answers_that_find_no_room_in_the_pipe_are_sent_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import threading
 from pathlib import Path
@@ -38,6 +39,19 @@ def test_the_thread_that_asks_has_short_slices_and_its_threads_have_not() -> Non
     assert granted
     assert others == before
     assert after in (before, 100_000)  # the same before Linux 6.12
+
+
+def test_who_was_given_another_scheduler_keeps_it() -> None:
+    seen: list[object] = []
+
+    def asks() -> None:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        seen.extend((be_punctual(), os.sched_getscheduler(0)))
+
+    thread = threading.Thread(target=asks)
+    thread.start()
+    thread.join()
+    assert seen == [False, os.SCHED_BATCH]
 
 
 def test_where_it_is_forbidden_all_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

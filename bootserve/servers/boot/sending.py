@@ -121,15 +121,8 @@ class Sender:
         done = self._waiting.pop(message["sent"], None)
         if done is None or done.done():
             return
-        number = message.get("errno", 0)
-        if message.get("slow"):
-            done.set_exception(TimeoutError("the client takes too little"))
-        elif message.get("short"):
-            done.set_exception(ConnectionResetError("the file became shorter"))
-        elif number in (errno.EPIPE, errno.ECONNRESET):
-            done.set_exception(ConnectionResetError("the client went away"))
-        elif number:
-            done.set_exception(OSError(number, os.strerror(number)))
+        if error := _error_in(message):
+            done.set_exception(error)
         else:
             done.set_result(not message.get("refused"))
 
@@ -138,6 +131,18 @@ class Sender:
         for done in waiting.values():
             if not done.done():
                 done.set_exception(ConnectionResetError("the sending process ended"))
+
+
+def _error_in(message: Message) -> Exception | None:
+    """Return what :meth:`Sender.send` raises at this answer of the process, if it does."""
+    number = message.get("errno", 0)
+    if message.get("slow"):
+        return TimeoutError("the client takes too little")
+    if message.get("short"):
+        return ConnectionResetError("the file became shorter")
+    if number in (errno.EPIPE, errno.ECONNRESET):
+        return ConnectionResetError("the client went away")
+    return OSError(number, os.strerror(number)) if number else None
 
 
 def _bring_in(path: str, start: int, end: int) -> None:
