@@ -113,7 +113,7 @@ class Verifier:
                 for name, one in document["heads"].items()
             }
             key, signature = str(document["key"]), str(document["signature"])
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             text = f"{source} holds no heads of the audit log"
             self.add(Finding(Chain.CHANGES, "forged", None, text))
             return

@@ -16,10 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.runner import Outcome, fuzz
+from tests.fuzz.runner import FOUND, Outcome, fuzz
 from tests.fuzz.targets import TARGETS
-
-FOUND = Path(__file__).with_name("found")
 
 
 def keep(outcome: Outcome) -> Path:

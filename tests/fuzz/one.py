@@ -30,7 +30,6 @@ FOLLOWED = [
     "bootserve.core.script_facts",
     "bootserve.core.shapes",
     "bootserve.model",
-    "bootserve.servers.admin.nodes",
     "bootserve.servers.boot.front",
     "bootserve.servers.boot.heartbeats",
     "bootserve.servers.boot.plain_heartbeats",
@@ -44,21 +43,36 @@ FOLLOWED = [
 ]
 """The modules whose branches are counted: each costs time at every start."""
 
+_API = ["bootserve.core.audit_verify", "bootserve.core.transactions", "bootserve.servers.admin"]
+_FILES = ["bootserve.core.site"]
+ALSO_FOLLOWED = {
+    "admin": [*_API, "bootserve.core.site.changes"],
+    "admin-query": _API,
+    "admin-values": [*_API, "bootserve.core.site.changes"],
+    "imports": _FILES,
+    "oidc": ["bootserve.core.claims", "bootserve.servers.admin.oidc"],
+    "redfish": ["bootserve.servers.reboots.redfish"],
+    "site": _FILES,
+    "webhook": ["bootserve.servers.reboots"],
+}
+"""What single targets meet besides."""
 
-def _others() -> list[str]:
+
+def _others(target: str) -> list[str]:
     """Return the package's modules that are not followed: atheris includes whole packages only."""
+    ours = [*FOLLOWED, *ALSO_FOLLOWED.get(target, [])]
     spec = importlib.util.find_spec("bootserve")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     root = Path(spec.submodule_search_locations[0])
     parts = (path.relative_to(root.parent).with_suffix("").parts for path in root.rglob("*.py"))
     names = {".".join(one).removesuffix(".__init__") for one in parts}
-    followed = {one for one in names if any(f"{one}.".startswith(f"{up}.") for up in FOLLOWED)}
+    followed = {one for one in names if any(f"{one}.".startswith(f"{up}.") for up in ours)}
     return sorted(names - followed)
 
 
 with atheris.instrument_imports(
-    include=["bootserve"], exclude=_others(), enable_loader_override=False
+    include=["bootserve"], exclude=_others(sys.argv[1]), enable_loader_override=False
 ):
     from tests.fuzz.targets import TARGETS
 

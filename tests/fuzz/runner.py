@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Outcome", "fuzz"]
+__all__ = ["FOUND", "Outcome", "fuzz", "once_found", "shares"]
 
 ROOT = Path(__file__).resolve().parents[2]
+FOUND = Path(__file__).with_name("found")
+"""Inputs that once broke a promise, each under ``TARGET-DIGEST``."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class Outcome:
     error: str
     input: bytes
     output: str
+
+
+def once_found(folder: Path = FOUND) -> dict[str, list[Path]]:
+    """Return the inputs in ``folder`` by the name of their target, which may have hyphens too."""
+    by_target: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != "README.md":
+            by_target.setdefault(path.name.rpartition("-")[0], []).append(path)
+    return by_target
+
+
+def shares(seconds: int, targets: Sequence[str]) -> dict[str, int]:
+    """Return how many whole seconds each target gets, ``seconds`` in all.
+
+    With more targets than seconds each gets one: to libFuzzer none is no end.
+    """
+    least, left = divmod(seconds, len(targets))
+    return {name: max(1, least + (place < left)) for place, name in enumerate(targets)}
 
 
 def fuzz(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Target", "joined"]
+__all__ = ["Target", "in_words", "joined"]
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,10 @@ def joined(datagram: object) -> bytes:
         return bytes(datagram)
     assert isinstance(datagram, list | tuple)
     return b"".join(bytes(part) for part in datagram)
+
+
+def in_words(error: Exception, begins: str = "") -> None:
+    """Check that ``error`` says something that can be sent and shown, and that begins so."""
+    assert str(error)
+    assert str(error).startswith(begins)
+    json.dumps([str(error), getattr(error, "hint", "")])

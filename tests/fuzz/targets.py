@@ -6,24 +6,19 @@ a finding: any other exception, and an assertion about what the parser returned.
 
 from __future__ import annotations
 
-import json
 import struct
-
-from pydantic import ValidationError
 
 from bootserve.core.offers import Ignored, OfferSettings, OfferTarget, answer
 from bootserve.core.quirks import parse_quirks
 from bootserve.errors import InvalidInput, PacketError
 from bootserve.model.generation import GenerationRef, parse_manifest
 from bootserve.model.names import Mac, check_kernel_args, check_name, parse_mac
-from bootserve.servers.admin import schemas
-from bootserve.servers.admin.nodes import node_of
 from bootserve.store.journal_line import decode_line, decode_record, encode_line
 from bootserve.wire import dhcp, tftp_packets
 from bootserve.wire.pxe import ClientArch, NotBootClient, classify
 from bootserve.wire.tftp_options import Limits, negotiate
 from bootserve.wire.tftp_transfer import ReadTransfer
-from tests.fuzz import conversations, over_http, probing, seeds
+from tests.fuzz import answers, conversations, files, over_admin, over_http, probing, seeds
 from tests.fuzz.target import Target, joined
 
 __all__ = ["TARGETS"]
@@ -182,35 +177,6 @@ def journal(data: bytes) -> None:
         assert decode_record(again[1]) == record
 
 
-BODIES = (
-    schemas.NodeBody,
-    schemas.NodePatch,
-    schemas.AdoptBody,
-    schemas.RoleBody,
-    schemas.RackBody,
-    schemas.PinBody,
-    schemas.RollbackBody,
-)
-
-
-def admin_body(data: bytes) -> None:
-    """The first byte chooses the body; it is refused in words or can be written again."""
-    if not data:
-        return
-    try:
-        body = BODIES[data[0] % len(BODIES)].model_validate_json(data[1:])
-    except ValidationError:
-        return
-    json.dumps(body.model_dump(mode="json"))
-    if isinstance(body, schemas.NodeBody):
-        try:
-            node = node_of(body)
-        except InvalidInput:
-            return
-        assert check_name(node.name) == node.name
-        assert node.macs == tuple(parse_mac(mac) for mac in node.macs)
-
-
 def quirk_file(data: bytes) -> None:
     """An administrator's quirks: refused with what is wrong, never with a traceback."""
     said = "quirks.toml"
@@ -260,14 +226,11 @@ TARGETS: dict[str, Target] = {
     ),
     "manifest": Target(manifest, lambda: [_MANIFEST]),
     "journal": Target(journal, lambda: _LINES),
-    "admin": Target(
-        admin_body,
-        lambda: [b'\0{"name":"n1","macs":["52:54:00:00:00:01"],"rack":"r1","message":"m"}',
-                 b'\5{"scope":"rack/r1","generation":"web@1","message":"m"}',
-                 b'\3{"image":"web","kernel_args":"quiet"}'],
-    ),
     **conversations.TARGETS,
     **over_http.TARGETS,
+    **over_admin.TARGETS,
+    **answers.TARGETS,
+    **files.TARGETS,
     **probing.TARGETS,
     "quirks": Target(quirk_file, lambda: [b'[[quirk]]\noui = "b8:27:eb"\nshape = "binl"\n']),
 }  # fmt: skip

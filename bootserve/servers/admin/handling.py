@@ -13,11 +13,20 @@ from pydantic import BaseModel, ValidationError
 
 from bootserve.errors import BootserveError, InvalidInput
 from bootserve.servers.admin.repeats import Repeats, Ticket
-from bootserve.servers.admin.routing import PREFIX, SUBJECT, Call, Done, Empty, Request, Route
+from bootserve.servers.admin.routing import (
+    PREFIX,
+    SUBJECT,
+    Call,
+    Done,
+    Empty,
+    Query,
+    Request,
+    Route,
+)
 from bootserve.servers.committer import Committer
 from bootserve.servers.current import Current
 
-__all__ = ["MAX_BODY", "install"]
+__all__ = ["MAX_BODY", "install", "parse_body", "parse_if_match", "parse_query"]
 
 MAX_BODY = 32 << 20
 """Bytes of a body: the whole of a site of 100,000 nodes fits."""
@@ -67,7 +76,7 @@ class _Desk:
         call = Call(
             who=request[SUBJECT],
             path=request.match_info,
-            query=_validate(route.query, _query(request), "query"),
+            query=parse_query(route, request.query.items()),
             body=await _body(route, request),
             raw=request,
             base=_if_match(request) if route.method not in _READ else None,
@@ -124,16 +133,23 @@ def install(
         app.router.add_route(route.method, PREFIX + route.path, desk.handle)
 
 
-def _query(request: web.Request) -> dict[str, str]:
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
+def parse_query(route: Route, said: Iterable[tuple[str, str]]) -> Query:
+    """Return the query of ``route`` that these names with values are; raises InvalidInput."""
+    found: dict[str, str] = {}
+    for name, value in said:
+        if name in found:
             raise InvalidInput(f"query.{name} is given twice")
-    return dict(request.query)
+        found[name] = value
+    return _validate(route.query, found, "query")
 
 
 def _if_match(request: web.Request) -> int | None:
-    """Return the revision in If-Match (RFC 9110, 13.1.1); None for ``*`` or without one."""
-    text = request.headers.get("If-Match", "*").strip()
+    return parse_if_match(request.headers.get("If-Match", "*"))
+
+
+def parse_if_match(header: str) -> int | None:
+    """Return the revision in If-Match (RFC 9110, 13.1.1); None for ``*``. Raises InvalidInput."""
+    text = header.strip()
     if text == "*":
         return None
     number = text.removeprefix('"').removesuffix('"')
@@ -168,6 +184,11 @@ async def _body(route: Route, request: web.Request) -> Request:
             f"a body of type {request.content_type!r} is not taken here",
             hint="Send 'Content-Type: application/json'.",
         )
+    return parse_body(route, data)
+
+
+def parse_body(route: Route, data: bytes) -> Request:
+    """Return the body of ``route`` that ``data`` is; raises InvalidInput for none."""
     try:
         parsed = json.loads(data or b"{}")
     except (ValueError, RecursionError):

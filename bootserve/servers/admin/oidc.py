@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -21,7 +22,9 @@ from bootserve.model.access import Subject
 from bootserve.servers.admin.accessbook import AccessBook
 from bootserve.servers.bodies import read_at_most
 
-__all__ = ["ALGORITHMS", "OidcUsers", "Provider"]
+__all__ = ["ALGORITHMS", "OidcUsers", "Provider", "published_keys"]
+
+Get = Callable[[str], Awaitable[bytes]]
 
 ALGORITHMS = (
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -65,7 +68,7 @@ class OidcUsers:
 
     def takes(self, token: str) -> bool:
         """Whether ``token`` is written as a signed JWT."""
-        return token.startswith("eyJ") and token.count(".") == 2
+        return token.isascii() and token.startswith("eyJ") and token.count(".") == 2
 
     def claimed(self, token: str) -> str:
         """Return the subject that ``token`` claims, unverified, for counting failures."""
@@ -173,30 +176,46 @@ class OidcUsers:
             await asyncio.wait([self._fetching])
 
     async def _fetch(self) -> list[dict[str, Any]]:
-        issuer = self._provider.issuer
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            found = await _get(session, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-            if found.get("issuer") != issuer:
-                raise ValueError(f"it says that it is {found.get('issuer')!s:.100}")
-            keys = await _get(session, str(found.get("jwks_uri")))
-        usable = []
-        for one in keys.get("keys") or []:
-            try:
-                jwt.PyJWK.from_dict(one)
-                usable.append(one)
-            except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
-                continue  # of a kind that pyjwt does not know: no token of ours is by it
-        return usable
+            return await published_keys(self._provider.issuer, partial(_get, session))
 
 
-async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    async with session.get(url, raise_for_status=True, allow_redirects=False) as response:
-        data = await read_at_most(response, MAX_DOCUMENT)
-    parsed = json.loads(data)
+async def published_keys(issuer: str, get: Get) -> list[dict[str, Any]]:
+    """Return the keys that ``issuer`` publishes, those of kinds that are not known left out.
+
+    ``get`` returns the document at an URL. Raises ValueError or TypeError when one is not what it
+    should be.
+    """
+    found = _object(await get(f"{issuer.rstrip('/')}/.well-known/openid-configuration"))
+    if found.get("issuer") != issuer:
+        raise ValueError(f"it says that it is {found.get('issuer')!s:.100}")
+    keys = _object(await get(str(found.get("jwks_uri"))))
+    usable = []
+    for one in keys.get("keys") or []:
+        try:
+            jwt.PyJWK.from_dict(one)
+            usable.append(one)
+        except Exception:
+            # Of a kind that pyjwt does not know, or broken (it raises KeyError and others, too): no
+            # token of ours is by it, and the others count.
+            continue
+    return usable
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("what it publishes is no JSON") from None
     if not isinstance(parsed, dict):
-        raise ValueError(f"{url} is no JSON object")
+        raise ValueError("what it publishes is no JSON object")
     return parsed
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> bytes:
+    async with session.get(url, raise_for_status=True, allow_redirects=False) as response:
+        return await read_at_most(response, MAX_DOCUMENT)
 
 
 def _may_sign(key: Mapping[str, Any], header: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from bootserve.errors import BootserveError, InvalidInput, Refused, Unavailable
 from bootserve.model.desired import Node
 from bootserve.servers.reboots.bmcs import SYSTEM_LABEL, Bmc, bmc_of
 
-__all__ = ["Redfish", "RedfishSettings"]
+__all__ = ["Redfish", "RedfishSettings", "restart_at"]
 
 THREADS = 8
 CONNECT_SECONDS = 10
@@ -86,20 +86,16 @@ class Redfish:
 
     def _talk(self, node: Node, force: bool) -> str:
         bmc = bmc_of(node, self._settings.credentials, clear=not self._settings.verify)
-        sushy = _sushy()
-        with _translated(sushy, bmc):
-            root = sushy.Sushy(
-                bmc.url,
-                bmc.username,
-                bmc.password,
-                verify=self._verify(),
-                # A reset that is sent again is another reset: this module repeats, and looks first.
-                server_side_retries=1,
-                server_side_retries_delay=1,
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-            )
-            return _restart(_system(root, bmc), sushy, force)
+        return restart_at(
+            bmc,
+            force,
+            verify=self._verify(),
+            # A reset that is sent again is another reset: this module repeats, and looks first.
+            server_side_retries=1,
+            server_side_retries_delay=1,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+        )
 
     def _verify(self) -> bool | str:
         ca_file = self._settings.ca_file
@@ -108,6 +104,17 @@ class Redfish:
         if not ca_file.is_file():
             raise InvalidInput(f"redfish_ca_file: there is no {ca_file}")
         return str(ca_file)
+
+
+def restart_at(bmc: Bmc, force: bool, **how: Any) -> str:
+    """Restart the system behind ``bmc`` and return what was done; ``how`` goes to sushy.
+
+    Raises InvalidInput, Refused or Unavailable, whatever the BMC answers.
+    """
+    sushy = _sushy()
+    with _translated(sushy, bmc):
+        root = sushy.Sushy(bmc.url, bmc.username, bmc.password, **how)
+        return _restart(_system(root, bmc), sushy, force)
 
 
 def _sushy() -> Any:
@@ -145,6 +152,11 @@ def _translated(sushy: Any, bmc: Bmc) -> Iterator[None]:
         raise kind(f"{who} answers with HTTP status {status}: {_short(error)}") from None
     except errors.SushyError as error:
         raise Refused(f"{who} is not as Redfish says: {_short(error)}") from None
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        # sushy takes for granted that a list is a list, and that an address can be one
+        raise Refused(f"{who} is not as Redfish says ({type(error).__name__})") from None
+    except RecursionError:
+        raise Refused(f"{who} is not as Redfish says: it is nested too deeply") from None
 
 
 def _short(error: Exception) -> str:

@@ -14,7 +14,7 @@ from bootserve.model.hooks import Hook, HookCall, HookOutcome
 from bootserve.servers.bodies import read_at_most
 from bootserve.servers.reboots.result import MAX_OUTPUT, HookResult, tail
 
-__all__ = ["call_webhook"]
+__all__ = ["MAX_WAIT", "call_webhook", "judge_answer"]
 
 MIN_SECRET = 16
 MAX_WAIT = 600.0
@@ -45,7 +45,8 @@ async def call_webhook(hook: Hook, call: HookCall) -> HookResult:
                 allow_redirects=False,
             ) as response,
         ):
-            return _judge(response, await read_at_most(response, MAX_OUTPUT))
+            body = await read_at_most(response, MAX_OUTPUT)
+            return judge_answer(response.status, response.headers.get("Retry-After", ""), body)
     except TimeoutError:
         return HookResult(HookOutcome.TIMED_OUT, f"no whole answer within {hook.timeout:g} s")
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -72,18 +73,17 @@ def _file(hook: Hook, error: Exception) -> str:
     return str(named or (hook.ca_file if isinstance(error, ssl.SSLError) else hook.secret_file))
 
 
-def _judge(response: aiohttp.ClientResponse, body: bytes) -> HookResult:
-    status = response.status
+def judge_answer(status: int, retry_after: str, body: bytes) -> HookResult:
+    """Return what a webhook's answer comes to; ``retry_after`` is that header, or empty."""
     detail, output = f"HTTP status {status}", tail(body)
     if 200 <= status < 300:
         return HookResult(HookOutcome.SUCCEEDED, detail, output)
     if 300 <= status < 400:
         detail += ", and redirects are not followed: declare the address that it leads to"
     final = status < 500 and status not in REPEATABLE
-    return HookResult(HookOutcome.FAILED, detail, output, final, _wait(response))
+    return HookResult(HookOutcome.FAILED, detail, output, final, _wait(retry_after))
 
 
-def _wait(response: aiohttp.ClientResponse) -> float:
+def _wait(text: str) -> float:
     """Return what Retry-After asks for in seconds (RFC 9110 section 10.2.3), bounded."""
-    text = response.headers.get("Retry-After", "")
     return min(float(text), MAX_WAIT) if text.isascii() and text.isdecimal() else 0.0
