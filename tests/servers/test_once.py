@@ -12,6 +12,7 @@ from vm_harness.server import BootServer
 
 from tests.support.api import Admin, Problem
 from tests.support.curl import curl
+from tests.support.strace import calls, traced
 
 MAC = "02:00:00:44:00:50"
 SECOND = "10.44.0.51"
@@ -96,6 +97,31 @@ def test_a_killed_server_neither_forgets_nor_repeats_it(
     server.start()
     assert generation(script(client, "--interface", SECOND)) == "web@1"
     assert shown(admin)["history"][0]["outcome"] == "consumed"
+
+
+def test_it_is_over_on_the_disk_before_a_byte_of_the_script_is_sent(
+    admin: Admin, client: Namespace, server: BootServer, tmp_path: Path
+) -> None:
+    """A crash of the machine must not bring it back, and a SIGKILL proves nothing of the disk."""
+    script(client)  # what is kept of the actions before it is none of this one's business
+    boot_once(admin, "script", script=MEMTEST)
+    output = tmp_path / "strace"
+    names = "rename,renameat,renameat2,fsync,fdatasync,write,writev,sendto,sendmsg,sendmmsg"
+    with traced(server.process.pid, names, output):
+        assert script(client, "--interface", SECOND) == MEMTEST
+    made = calls(output.read_text())
+    folder = str(server.state_dir / "boot-once")
+    [taken] = [one for one in made if one.name.startswith("rename") and ".taken" in one.text]
+    synced = [one for one in made if "sync" in one.name and f"<{folder}>)" in one.text]
+    first = min((one for one in made if "memtest || shell" in one.text), key=lambda one: one.begun)
+    assert ".json" in taken.text
+    assert folder in taken.text
+    assert taken.text.endswith("= 0")
+    durable = [one for one in synced if one.begun > taken.ended and one.text.endswith("= 0")]
+    assert durable, "the directory of the actions was not synced after one was taken"
+    assert first.begun > durable[0].ended, "the script was sent before its action was over"
+    recorded = [one for one in made if "sync" in one.name and "/journal/" in one.text]
+    assert any(taken.ended < one.begun and one.ended < first.begun for one in recorded)
 
 
 def test_it_survives_a_restart_with_the_database_away(
