@@ -18,15 +18,35 @@ __all__ = ["PROGRAMS", "Fetch", "TftpEnd", "tftp_ends"]
 _TFTP = f"tftp://{SERVER_ADDRESS}/{{file}}"
 _HTTP = f"http://{SERVER_ADDRESS}:8080{{file}}"
 
+SILENCE = 30
+"""Seconds without a byte after which a program that is watched for that is given up."""
+
 PROGRAMS: Mapping[str, str] = {
     "curl tftp": f"curl -sS --tftp-blksize 1428 -m {{seconds}} -o {{copy}} {_TFTP}",
     "tftp-hpa": f"tftp -m binary {SERVER_ADDRESS} -c get {{file}} {{copy}}",
     "atftp windowsize 8": "atftp --option 'windowsize 8' --option 'blksize 1428' --get"
     f" --remote-file {{file}} --local-file {{copy}} {SERVER_ADDRESS}",
     "curl http": f"curl -sS -m {{seconds}} -o {{copy}} {_HTTP}",
-    "busybox wget": f"busybox wget -q -c -O {{copy}} {_HTTP}",
+    # by itself it waits for 15 minutes (and Debian 12's crashes with -T): a node watches it, too
+    "busybox wget": f"""busybox wget -q -c -O {{copy}} {_HTTP} & wget=$!
+        had=-1 quiet=0
+        while kill -0 $wget 2> /dev/null; do
+            sleep 0.2
+            has=$(stat -c %s {{copy}} 2> /dev/null) || has=0
+            [ $has = $had ] && quiet=$((quiet + 1)) || quiet=0
+            had=$has
+            if [ $quiet -ge {{looks}} ]; then
+                kill $wget
+                echo "nothing came for {SILENCE} s"
+                exit 1
+            fi
+        done
+        wait $wget""",
 }
 """Shell commands that fetch ``file`` to ``copy``; the first three speak TFTP."""
+
+LEAVE = 15
+"""Seconds more than its own that a program has, to say what is wrong, before it is killed."""
 
 
 class Fetch:
@@ -39,13 +59,14 @@ class Fetch:
         self.file = file
         self.tftp = not file.startswith("/")
         self.seconds = 0.0
-        self._limit = seconds
         stem = program.replace(" ", "-")
         self._copy = folder / stem
         self._said = folder / f"{stem}.said"
-        command = PROGRAMS[program].format(file=file, copy=self._copy, seconds=seconds)
+        command = PROGRAMS[program].format(
+            file=file, copy=self._copy, seconds=seconds, looks=5 * SILENCE
+        )
         with self._said.open("wb") as said:
-            argv = ["timeout", str(seconds), "sh", "-c", command]
+            argv = ["timeout", "-k", "5", str(seconds + LEAVE), "sh", "-c", command]
             self._began = time.monotonic()
             self._process = client.spawn(argv, log=said, cwd=folder)
 
@@ -75,10 +96,16 @@ class Fetch:
         return self._process.returncode
 
     @property
+    def was_killed(self) -> bool:
+        """Whether it came to no end of its own and was ended from outside: that tells no one why.
+
+        124 and 137 are how ``timeout`` ends then, and how a shell says SIGKILL.
+        """
+        return self.status in (124, 137) or self.status < 0
+
+    @property
     def said(self) -> str:
-        """What the program wrote, or that it was ended for taking too long."""
-        if self.status in (124, 137, -9):
-            return f"no end in {self._limit} s"
+        """What the program itself wrote."""
         return self._said.read_text(errors="replace").strip()
 
 
