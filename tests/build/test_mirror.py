@@ -48,8 +48,13 @@ def test_the_exact_release_is_preferred() -> None:
 )
 def test_a_generic_kernel_gets_firmware(distribution: str, component: str) -> None:
     wanted = definition(kernel="generic", distribution=distribution)
-    for source in sources_for(wanted, targets(distribution)):
-        assert source.components == ("main", component)
+    found = sources_for(wanted, targets(distribution))
+    assert [source.suite for source in found] == [
+        distribution,
+        f"{distribution}-updates",
+        f"{distribution}-security",
+    ]
+    assert [source.components for source in found] == [("main", component)] * 3
 
 
 def test_a_named_mirror_takes_the_place_of_this_machines() -> None:

@@ -88,11 +88,31 @@ def test_addresses_that_count_up_fold_into_a_pattern(start: int, step: int, coun
     assert expand_macs(pattern) == macs
 
 
-@given(st.lists(st.one_of(st.text("ab019[],.", max_size=5), st.from_regex(r"n[0-9]{1,3}"))))
+@given(
+    st.lists(st.one_of(st.text("ab019[],.", max_size=5), st.from_regex(r"n[0-9]{1,3}")), min_size=1)
+)
 def test_what_folds_unfolds(values: list[str]) -> None:
-    if values:
-        pattern = fold_names(values)
-        assert pattern is None or expand(pattern) == values
+    pattern = fold_names(values)
+    assert pattern is None or expand(pattern) == values
+
+
+@given(
+    st.sampled_from(["", "n", "r1-n", "10.1.0."]),
+    st.integers(0, 1000),
+    st.integers(1, 9),
+    st.integers(2, 40),
+    st.integers(-4, 2),
+    st.sampled_from(["", "x", ".example"]),
+)
+def test_names_that_count_up_fold_into_a_pattern(
+    head: str, start: int, step: int, count: int, zeros: int, end: str
+) -> None:
+    # with zeros before them, all are as long as the last one, or longer
+    width = len(str(start + step * (count - 1))) + zeros if zeros >= 0 else 0
+    values = [f"{head}{start + step * place:0{width}d}{end}" for place in range(count)]
+    pattern = fold_names(values)
+    assert pattern is not None
+    assert expand(pattern) == values
 
 
 @given(st.lists(st.integers(0, 120), min_size=1, unique=True))

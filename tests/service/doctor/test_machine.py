@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from vm_harness.lab import Lab
@@ -175,5 +179,39 @@ def test_a_clock_that_nothing_keeps(doctor: Doctor, monkeypatch: pytest.MonkeyPa
     doctor.finds("clock", "nothing keeps it in step", Level.WARNING)
 
 
+class Timex(ctypes.Structure):
+    """What adjtimex(2) fills in: the beginning as its page has it, and room for the rest."""
+
+    _fields_ = [
+        ("modes", ctypes.c_uint),
+        *((name, ctypes.c_long) for name in ("offset", "freq", "maxerror", "esterror")),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 512),
+    ]
+
+
 def test_the_kernel_is_asked_whether_the_clock_is_kept() -> None:
-    assert machine.is_synchronised() in (True, False)
+    timex = Timex()
+    assert ctypes.CDLL(None).adjtimex(ctypes.byref(timex)) >= 0
+    assert machine.is_synchronised() is not bool(timex.status & 0x40)  # STA_UNSYNC
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"), [(0x40, False), (0x41, False), (0, True), (0x2001, True), (0xBF, True)]
+)
+def test_a_clock_is_kept_unless_the_kernel_says_that_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, status: int, kept: bool
+) -> None:
+    def adjtimex(buffer: Any) -> int:
+        assert bytes(buffer)[:4] == bytes(4)  # modes: nothing is set
+        ctypes.memmove(ctypes.addressof(buffer) + Timex.status.offset, struct.pack("i", status), 4)
+        return 5 if status & 0x40 else 0
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=adjtimex))
+    assert machine.is_synchronised() is kept
+
+
+def test_a_kernel_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(adjtimex=lambda _: -1))
+    with pytest.raises(OSError):  # noqa: PT011 - its words are the C library's
+        machine.is_synchronised()
