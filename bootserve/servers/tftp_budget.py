@@ -8,15 +8,16 @@ acknowledgement, or the ERROR by which a firmware that asked for a file's size t
 Three are enough for a firmware that is there: it asks again for half a minute, from one port or
 from several. Where all three are lost, for a link that is down or loses what is large, time does
 not make good for that, since a forger has time as well. A start of the machine does: a known node
-that was offered its NBP and then asks a DHCP server for that address gets another three. A forger
-off the segment cannot say that, and one on it, where DHCP can be forged too, gains three datagrams
-now and then: the pause between two such chances doubles each time in vain, up to ten minutes.
+that was offered its NBP and then asks a DHCP server for that address gets another three. Who can
+forge that, in a known node's name and up to this server's port 67, gains three datagrams now and
+then: the pause between two such chances doubles each time in vain, up to ten minutes.
 
-What this cannot stop is a forger who guesses the answers too. A port of its own for each transfer
-would make that hard (RFC 1350 section 4), at the price told in :mod:`.tftp`; forged source
-addresses must be kept off the provisioning network by its switches and routers. When the table is
-full the address that came first is forgotten: to have one forgotten takes as many requests as the
-table has places.
+What this cannot stop is a forger who guesses the answers too: an acknowledgement in the name of an
+address is taken for its own, and a whole window follows. A port of its own for each transfer would
+make that hard (RFC 1350 section 4), at the price told in :mod:`.tftp`; forged source addresses must
+be kept off the provisioning network by its switches and routers. When the table is full
+the address that came first is forgotten: to have one forgotten takes as many requests as the table
+has places.
 """
 
 from __future__ import annotations
