@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.targets import MODULES
+
 __all__ = ["FOUND", "Outcome", "fuzz", "once_found", "shares"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +68,7 @@ def fuzz(
             "TMPDIR": scratch,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.one", target, *flags],
+            [sys.executable, "-m", "tests.fuzz.one", _module_of(target), target, *flags],
             cwd=scratch,
             env=environment,
             stdout=subprocess.PIPE,
@@ -90,6 +92,11 @@ def fuzz(
         input=data,
         output=done.stdout,
     )
+
+
+def _module_of(target: str) -> str:
+    """Return the name of the module of :mod:`tests.fuzz` that has ``target``."""
+    return next(one.__name__ for one in MODULES if target in one.TARGETS).rpartition(".")[2]
 
 
 def _last(pattern: str, text: str) -> int:
