@@ -56,13 +56,14 @@ _SCRIPT = "connects to port 8080 of ours"
 _URL = _SCRIPT
 _NBP = "fetches ipxe.efi from ours"
 _THEIRS = "fetches theirs.efi from theirs"
+_THEIR_URL = "connects to port 80 of theirs"
 
 CASES = (
     Case("bios", "address", "at once", _SCRIPT),
     Case("bios", "address", "after 5 s", "gave up"),
     Case("bios", "address", "after the ACK", "gave up"),
     Case("bios", "address", "twice", _SCRIPT, quick=True),
-    Case("bios", "address", "without 54", _SCRIPT),
+    Case("bios", "address", "without 54", _SCRIPT, quick=True),
     Case("bios", "60 without 43", "at once", "gave up", binl="theirs"),
     Case("bios", "a file", "at once", _THEIRS, quick=True),
     Case("bios", "a file, no NUL", "at once", _THEIRS),
@@ -92,9 +93,14 @@ CASES = (
     Case("uefi-http", "address", "at once", _URL, quick=True),
     Case("uefi-http", "address", "after 5 s", _URL),
     Case("uefi-http", "address", "after the ACK", "gave up", requests=0, discovers=4),
+    Case("uefi-http", "address", "twice", _URL),
     Case("uefi-http", "address", "without 54", "gave up", requests=0, discovers=4),
     Case("uefi-http", "address", "as PXEClient", "gave up", requests=0, discovers=4),
+    Case("uefi-http", "60 without 43", "at once", _URL, quick=True),
+    Case("uefi-http", "a file", "at once", _URL),
+    Case("uefi-http", "60 and a file", "at once", _URL),
     Case("uefi-http", "60, 43 and a file", "at once", _URL),
+    Case("uefi-http", "HTTPClient and a URL", "at once", _THEIR_URL),
     Case("uefi-http", "none", "at once", "gave up", requests=0, discovers=4),
 )
 

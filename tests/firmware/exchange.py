@@ -39,6 +39,7 @@ Main = Literal[
     "a file, no NUL",
     "60 and a file",
     "60, 43 and a file",
+    "HTTPClient and a URL",
     "none",
 ]
 """What the ordinary DHCP server sends: an address alone, or what such servers are seen to add."""
@@ -49,6 +50,7 @@ HOSTS = {OURS: "02:00:00:00:00:01", MAIN: "02:00:00:00:00:02"}
 NBPS = {ClientArch.BIOS: "undionly.kpxe", ClientArch.EFI_X64: "ipxe.efi"}
 _LEASE = {1: bytes((255, 255, 255, 0)), 3: socket.inet_aton(MAIN), 51: (3600).to_bytes(4, "big")}
 _FILE = b"theirs.efi"
+_THEIR_URL = f"http://{MAIN}/theirs.efi".encode()
 _QUIET = 20.0
 _FAILED = "BdsDxe: failed to load"
 
@@ -153,6 +155,8 @@ class Exchange:
             options[43] = bytes((6, 1, 8, 255))
         if has_file:
             options[67] = _FILE if self._main == "a file, no NUL" else _FILE + b"\0"
+        if self._main == "HTTPClient and a URL":
+            options |= {60: b"HTTPClient", 67: _THEIR_URL + b"\0"}
         reply = DhcpPacket(
             op=BOOTREPLY,
             xid=packet.xid,
