@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -76,13 +77,22 @@ class Exchange:
 
     It has given up when UEFI goes on to its next boot option: HTTP boot after PXE, nothing after
     that, as its console says. iPXE, whose longest wait is some 8 s, has when it says nothing for
-    ``_QUIET`` seconds.
+    ``_QUIET`` seconds. ``started`` is told the process id of its QEMU.
     """
 
-    def __init__(self, firmware: Firmware, main: Main, ours: Ours, shape: Shape) -> None:
+    def __init__(
+        self,
+        firmware: Firmware,
+        main: Main,
+        ours: Ours,
+        shape: Shape,
+        *,
+        started: Callable[[int], object],
+    ) -> None:
         self._firmware = firmware
         self._main = main
         self._ours = ours
+        self._started = started
         self._settings = OfferSettings(OURS, f"http://{OURS}:8080", NBPS, shape=shape)
         self._due: list[tuple[float, int, Udp]] = []
         self._held: list[Udp] = []
@@ -94,6 +104,7 @@ class Exchange:
         machine = Machine("firmware", ("52:54:00:0f:00:01",), firmware=self._firmware, memory=256)
         end = time.monotonic() + limit
         with DgramVm(machine, choose_accelerator(), HOSTS) as vm:
+            self._started(vm.pid)
             heard = end
             while not self.seen.end and time.monotonic() < min(end, heard):
                 if (said := vm.segment.receive(self._next(end))) is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vm_harness.accel import Accelerator
+from vm_harness.errors import HarnessError
 from vm_harness.machine import Machine, prepare, qemu_command
 
 __all__ = ["DgramVm", "Segment", "Udp"]
@@ -142,6 +143,13 @@ class DgramVm:
         )
         self._machine = machine
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of its QEMU; raises HarnessError before it is powered on."""
+        if self._process is None:
+            raise HarnessError(f"{self._machine.name} has not been started")
+        return self._process.pid
 
     @property
     def console(self) -> str:
