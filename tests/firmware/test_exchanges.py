@@ -89,3 +89,26 @@ def test_the_table_in_the_docs_is_this_one() -> None:
 
 def test_no_case_is_there_twice() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_each_event_is_tried_on_each_firmware() -> None:
+    tried = {(case.firmware, case.shape, case.main, case.ours) for case in CASES}
+    wanted = {
+        (*client, *event)
+        for client in (
+            ("bios", "pxe10"),
+            ("uefi", "pxe10"),
+            ("uefi", "binl"),
+            ("uefi-http", "pxe10"),
+        )
+        for event in (
+            ("address", "after 5 s"),
+            ("address", "after the ACK"),
+            ("address", "twice"),
+            ("address", "without 54"),
+            ("60 without 43", "at once"),
+            ("a file", "at once"),
+        )
+    }
+    assert wanted - tried == set()
+    assert {case.firmware for case in CASES if case.quick} == {"bios", "uefi", "uefi-http"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -50,6 +51,12 @@ def waits(admin: Admin) -> Any:
     return admin.call("GET", "/nodes/here/explain")["waits"]
 
 
+def logged(server: BootServer, event: str) -> list[dict[str, Any]]:
+    """The fields of the log's lines about ``event``, of warnings alone."""
+    lines = [json.loads(line) for line in server.log_text().splitlines() if line[:1] == "{"]
+    return [line for line in lines if (line["event"], line["level"]) == (event, "warning")]
+
+
 REASON = "its script was fetched 3 times within 5 minutes and no report came"
 
 
@@ -64,7 +71,9 @@ def test_a_script_loop_ends_in_a_wait_that_is_explained_and_released(
     assert REASON in admin.call("GET", "/nodes/here/explain")["script"]
     assert REASON in admin.call("GET", "/nodes/here")["waits"]
     script(client, 4)
-    assert server.log.read_text().count('"event": "loop"') == 1
+    [line] = logged(server, "loop")
+    assert (line["node"], line["mac"], line["detail"]) == ("here", MAC, REASON)
+    assert 20 <= line["seconds"] <= 40, "how long it waits"
     assert admin.call("POST", "/nodes/here/release")["waited"].startswith(REASON)
     assert waits(admin) == ""
     assert "bootserve.boot=" in script(client, 5)
@@ -103,7 +112,10 @@ def test_a_chainload_loop_is_offered_no_nbp(
         assert offered(client, 1)
         assert not offered(client, 3)
     assert not offered(client, 1)
-    assert "it loaded its NBP 2 times within 5 minutes and never asked for a script" in waits(admin)
-    assert "no NBP is offered for" in server.log.read_text()
+    reason = "it loaded its NBP 2 times within 5 minutes and never asked for a script"
+    assert reason in waits(admin)
+    [line] = [one for one in logged(server, "dhcp") if "no NBP is offered" in one["detail"]]
+    assert (line["node"], line["mac"]) == ("here", MAC)
+    assert line["detail"].startswith(reason)
     admin.call("POST", "/nodes/here/release")
     assert offered(client, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,4 +31,7 @@ def test_a_machine_that_resets_itself_waits(lab: Lab, vm: VmFactory, tmp_path: P
     node.expect("bootserve: node round is in a loop: its script was fetched 2 times", SECONDS)
     assert len(site.admin.call("GET", "/boots?node=round")["boots"]) == 2
     assert reason in site.admin.call("GET", "/nodes/round/explain")["waits"]
+    lines = [json.loads(line) for line in site.server.log_text().splitlines() if line[:1] == "{"]
+    [logged] = [line for line in lines if line["event"] == "loop"]
+    assert (logged["node"], logged["mac"], logged["detail"]) == ("round", mac_for("round"), reason)
     site.server.stop()
