@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from itertools import groupby
 
 import pytest
@@ -26,6 +27,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     modules = [list(found) for _, found in groupby(items, key=lambda item: item.path)]
     modules.sort(key=_seconds, reverse=True)
     items[:] = [item for module in modules for item in module]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around what makes an xfail of a failure
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a test fail that was skipped or was let off: it proves nothing, and looks as if it did.
+
+    It is done where the test runs, so that it holds under pytest-xdist too.
+    """
+    report = yield
+    if report.skipped or hasattr(report, "wasxfail"):
+        said = report.__dict__.pop("wasxfail", None)  # or it would be counted as an xfail
+        report.longrepr = f"no test may be skipped or let off here: {said or _reason(report)}"
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Have the collection fail of a module that skips itself whole."""
+    report = yield
+    if report.skipped:
+        report.longrepr = f"no module may be skipped here: {_reason(report)}"
+        report.outcome = "failed"
+    return report
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """Return why it was skipped, and where."""
+    why = report.longrepr
+    return (
+        f"{why[2].removeprefix('Skipped: ')} ({why[0]}:{why[1]})"
+        if isinstance(why, tuple)
+        else str(why)
+    )
 
 
 def _seconds(module: list[pytest.Item]) -> float:
