@@ -239,7 +239,11 @@ def test_ctrl_c_while_waiting_for_the_server(tmp_path: Path) -> None:
         asked, _ = silent.accept()
         with asked:
             assert asked.recv(1000).startswith(b"POST /api/v1/scrub")
-            time.sleep(0.1)
+            deadline = time.monotonic() + 60
+            # until it sleeps: it has asked, so the answer is what it waits for
+            while Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, b"", INTERRUPTED)

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,6 +138,30 @@ def test_the_guard_goes_when_apt_fails(machine: Machine) -> None:
     assert machine.left() == []
 
 
+def until(seen: Callable[[], bool]) -> None:
+    """Wait until ``seen`` is true."""
+    deadline = time.monotonic() + 60
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def has_taken(pid: int, number: signal.Signals) -> bool:
+    """Tell whether the process has got the signal and done at once what it does about it.
+
+    Then it has ended, or it sleeps again with apt alone to wait for: a guard that goes too early
+    has gone.
+    """
+    said = Path(f"/proc/{pid}/status").read_text()
+    found = dict(line.split(":\t", 1) for line in said.splitlines())
+    pending = int(found["SigPnd"], 16) | int(found["ShdPnd"], 16)
+    if found["State"][0] == "Z":
+        return True
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    names = [Path(f"/proc/{child}/comm").read_text() for child in children]
+    return not pending >> number - 1 & 1 and found["State"][0] == "S" and names == ["apt-get\n"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_guard_stays_until_apt_has_ended_and_goes_then(
     machine: Machine, number: signal.Signals
@@ -144,12 +169,10 @@ def test_the_guard_stays_until_apt_has_ended_and_goes_then(
     machine.wait.touch()
     process = machine.start()
     try:
-        deadline = time.monotonic() + 60
-        while not machine.seen.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(machine.seen.exists)
         os.kill(process.pid, number)
-        time.sleep(0.2)  # long enough for a guard that goes too early
+        until(lambda: has_taken(process.pid, number))
+        assert process.poll() is None
         assert machine.left() == ["policy-rc.d"]
     finally:
         machine.wait.unlink()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -234,11 +236,19 @@ async def test_a_datagram_that_cannot_be_handled_costs_no_other(net: tuple[str, 
     assert [type(one["exception"]) for one in reported] == [ZeroDivisionError]
 
 
+def operstate(namespace: str) -> str:
+    """Return what the kernel says of ``boot0`` in ``namespace``: UP, DOWN, …"""
+    argv = ["ip", "-n", namespace, "-json", "link", "show", "boot0"]
+    done = subprocess.run(argv, check=True, capture_output=True, timeout=10)
+    return str(json.loads(done.stdout)[0]["operstate"])
+
+
 async def test_it_serves_again_after_the_interface_was_down(net: tuple[str, str]) -> None:
     async with serving(net[0]) as events:
         ip("-n", net[0], "link", "set", "boot0", "down")
-        await asyncio.sleep(0.05)
+        await until(lambda: operstate(net[1]) != "UP")  # and the server's loop turns meanwhile
         ip("-n", net[0], "link", "set", "boot0", "up")
+        await until(lambda: operstate(net[0]) == operstate(net[1]) == "UP")
         with wire(net[1]) as client:
             client.send(build(DISCOVER))
             assert bytes((await client.receive())[UDP].payload) == replied(DISCOVER)
@@ -246,12 +256,13 @@ async def test_it_serves_again_after_the_interface_was_down(net: tuple[str, str]
 
 
 async def test_a_client_that_our_offers_do_no_good_is_named(net: tuple[str, str]) -> None:
-    now = iter([0.0, 4.0, 12.0])
-    async with serving(net[0], clock=lambda: next(now)) as events:
+    now = [0.0]
+    async with serving(net[0], clock=lambda: now[0]) as events:
         with wire(net[1]) as client:
-            for _ in range(3):
+            for now[0], told in ((0.0, 1), (4.0, 2), (12.0, 4)):
                 client.send(build(DISCOVER))
                 await client.receive()
+                await until(lambda: len(events) == told)  # noqa: B023 (awaited here)
     # the DISCOVER that completes the pattern is answered in the other shape
     kinds = ["offer nbp", "offer nbp", "offer binl", "no usable offers"]
     assert [event.kind for event in events] == kinds
@@ -263,11 +274,11 @@ async def test_a_client_that_our_offers_do_no_good_is_named(net: tuple[str, str]
 
 
 async def test_a_request_to_the_dhcp_server_shows_that_all_is_well(net: tuple[str, str]) -> None:
-    now = iter([0.0, 4.0, 5.0, 12.0])
-    async with serving(net[0], clock=lambda: next(now)) as events:
+    now = [0.0]
+    sent = ((0.0, DISCOVER), (4.0, DISCOVER), (5.0, REQUEST), (12.0, DISCOVER))
+    async with serving(net[0], clock=lambda: now[0]) as events:
         with wire(net[1]) as client:
-            for packet in (DISCOVER, DISCOVER, REQUEST, DISCOVER):
+            for told, (now[0], packet) in enumerate(sent, start=1):
                 client.send(build(packet))
-                await asyncio.sleep(0.02)
-            await until(lambda: len(events) == 4)
+                await until(lambda: len(events) == told)  # noqa: B023 (awaited here)
     assert [event.kind for event in events] == ["offer nbp", "offer nbp", "ignored", "offer nbp"]

@@ -105,8 +105,12 @@ def test_a_machine_that_starts_over_has_two_timelines(
     first = start(client, tmp_path, 200)
     log = (tmp_path / "slow").open("wb")
     url = f"http://10.44.0.2:8080{first['root']}"
-    slow = client.spawn(["curl", "-s", "-o", "/dev/null", "--limit-rate", "700k", url], log=log)
-    time.sleep(0.5)  # its fetch has begun when the machine starts over
+    into = tmp_path / "root"
+    slow = client.spawn(["curl", "-sN", "-o", str(into), "--limit-rate", "700k", url], log=log)
+    deadline = time.monotonic() + 60
+    while not (into.exists() and into.stat().st_size):  # until its fetch has begun
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     admin.call("PUT", "/pins", scope="site", generation="web@1")
     second = start(client, tmp_path, 300)
     assert curl(client, second["files"][0]).status == 200

@@ -57,17 +57,23 @@ def test_whole_huge_pages_of_private_memory_that_is_no_files() -> None:
 
 async def test_at_once_and_again_after_a_revision(monkeypatch: pytest.MonkeyPatch) -> None:
     done: asyncio.Queue[int] = asyncio.Queue()
-    loop, revisions = asyncio.get_running_loop(), [1]
+    loop, revisions, looked = asyncio.get_running_loop(), [1], asyncio.Semaphore(0)
+
+    def revision() -> int:
+        looked.release()
+        return revisions[0]
+
     monkeypatch.setattr(hugepages, "KEEP_SECONDS", 0.01)
     monkeypatch.setattr(
         hugepages,
         "use_huge_pages",
         lambda: loop.call_soon_threadsafe(done.put_nowait, revisions[0]),
     )
-    task = asyncio.create_task(keep_huge_pages(lambda: revisions[0]))
+    task = asyncio.create_task(keep_huge_pages(revision))
     async with asyncio.timeout(30):
         assert await done.get() == 1
-        await asyncio.sleep(0.1)
+        for _ in range(10):  # it looks that often, and sees the revision that it knows
+            await looked.acquire()
         assert done.empty()
         revisions[0] = 2
         assert await done.get() == 2

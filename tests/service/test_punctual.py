@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bootserve.service.punctual import be_punctual
+from bootserve.service.punctual import _ATTRIBUTES, be_punctual
+
+SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 
 
-def slice_of_this_thread() -> int:
-    """In nanoseconds, as the scheduler has it; 0 when the kernel does not say."""
-    said = Path(f"/proc/self/task/{threading.get_native_id()}/sched")
-    found = re.search(r"^se\.slice +: +(\d+)", said.read_text() if said.exists() else "", re.M)
-    return int(found[1]) if found else 0
+def attributes() -> tuple[int, int, int, int]:
+    """Return policy, flags, nice and slice of this thread, as sched_getattr(2) says them."""
+    said = ctypes.create_string_buffer(_ATTRIBUTES.size)
+    number = SCHED_GETATTR[os.uname().machine]
+    assert ctypes.CDLL(None).syscall(number, 0, said, _ATTRIBUTES.size, 0) == 0
+    _, policy, flags, nice, _, runtime, _, _ = _ATTRIBUTES.unpack(said.raw)
+    return policy, flags, nice, runtime
 
 
 def test_the_thread_that_asks_has_short_slices_and_its_threads_have_not() -> None:
-    seen: list[object] = []
+    """Before Linux 6.12 what it starts not inheriting it shows that the kernel heard it."""
+    seen: list[Any] = []
 
     def asks() -> None:
-        seen.append(slice_of_this_thread())
+        seen.append(attributes())
         seen.append(be_punctual())
-        seen.append(slice_of_this_thread())
-        other = threading.Thread(target=lambda: seen.append(slice_of_this_thread()))
+        seen.append(attributes())
+        other = threading.Thread(target=lambda: seen.append(attributes()))
         other.start()
         other.join()
 
@@ -36,9 +40,12 @@ def test_the_thread_that_asks_has_short_slices_and_its_threads_have_not() -> Non
     thread.start()
     thread.join()
     before, granted, after, others = seen
-    assert granted
+    assert granted is True
+    policy, flags, nice, usual = before
+    assert (policy, flags) == (os.SCHED_OTHER, 0)
+    assert usual != 100_000
+    assert after == (policy, 1, nice, 100_000 if KERNEL >= (6, 12) else usual)  # reset on fork
     assert others == before
-    assert after in (before, 100_000)  # the same before Linux 6.12
 
 
 def test_who_was_given_another_scheduler_keeps_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,13 @@ from bootserve.model.desired import Node
 from bootserve.model.generation import GenerationRef
 from bootserve.model.hooks import Hook, HookWhen
 from bootserve.model.reboot import RebootMethod, RebootTask
-from bootserve.model.reboot_record import RebootPhase
+from bootserve.model.reboot_record import Reboot, RebootPhase
 from bootserve.servers.dbthread import DatabaseThread
 from bootserve.servers.reboots.agents import AgentRequests
 from bootserve.servers.reboots.methods import Patience
 from bootserve.servers.reboots.parts import Reboots
 from bootserve.servers.reboots.redfish import RedfishSettings
+from bootserve.servers.reboots.steps import Steps
 from bootserve.store.boots import BootStore
 from bootserve.store.database import Database, sqlite_url
 from bootserve.store.reboots import RebootStore
@@ -211,15 +212,34 @@ def plan() -> NodePlan:
     return snapshot(state(node("n1", role="compute")), generation("web@1")).plans["n1"]
 
 
-async def test_one_that_is_cancelled_twice_is_cancelled_once(world: World) -> None:
+async def until(seen: Callable[[], bool]) -> None:
+    """Wait until ``seen`` is true."""
+    async with asyncio.timeout(60):
+        while not seen():  # noqa: ASYNC110 (the database has no event)
+            await asyncio.sleep(0.01)
+
+
+async def test_one_that_is_cancelled_twice_is_cancelled_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second comes while the first is being put on record."""
+    begun, go_on, drop = asyncio.Event(), asyncio.Event(), Steps.drop
+
+    async def held(steps: Steps, reboot: Reboot, why: str) -> Reboot:
+        begun.set()
+        await go_on.wait()
+        return await drop(steps, reboot, why)
+
+    monkeypatch.setattr(Steps, "drop", held)
     desk = (await world.started()).desk
     reboot = await desk.start(plan(), RebootMethod.NONE, "ann", hooks=False)
-    await asyncio.sleep(0.05)
+    await until(lambda: world.store.get(reboot.id).reboot.phase is RebootPhase.WAITING)
     first = asyncio.create_task(desk.cancel("n1", "ann"))
-    for _ in range(3):
-        await asyncio.sleep(0)
-    found = await asyncio.gather(first, desk.cancel("n1", "bob"))
+    await asyncio.wait_for(begun.wait(), 60)
+    second = asyncio.create_task(desk.cancel("n1", "bob"))
+    await asyncio.sleep(0)  # it runs as far as it can: it waits for the first
+    go_on.set()
+    found = await asyncio.gather(first, second)
     assert [one.failure for one in found] == ["cancelled by ann"] * 2
     assert world.store.get(reboot.id).reboot.phase is RebootPhase.ENDED
     assert not await desk._steps.ledger.unfinished()
@@ -267,7 +287,7 @@ async def test_a_part_that_is_cancelled_goes_on_when_it_is_called_again(world: W
     agent = task(RebootMethod.AGENT)
     await (await world.started()).rollouts.before(agent)
     part = asyncio.create_task(world.reboots.rollouts.reboot(agent))
-    await asyncio.sleep(0.2)
+    await until(lambda: world.store.get(agent.id).reboot.told_at is not None)
     part.cancel()
     with pytest.raises(asyncio.CancelledError):
         await part
