@@ -14,7 +14,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## install what is missing: Debian packages and .venv
 
-packages:
+packages: ## install the Debian packages that are missing
 	@deploy/install-packages deploy/debian-packages.txt
 
 $(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages

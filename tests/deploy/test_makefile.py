@@ -1,7 +1,8 @@
-"""What make runs as root for a user with sudo."""
+"""What make runs as root for a user with sudo, and what its help lists."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -32,3 +33,14 @@ def test_root_writes_nothing_to_the_cache_of_the_user_it_is_asked_by(tmp_path: P
 
 def test_root_itself_has_the_usual_cache(tmp_path: Path) -> None:
     assert cache_of(tmp_path, uid=0) == tmp_path / ".cache/bootserve"
+
+
+def test_help_lists_every_target() -> None:
+    argv = ["make", "-s", "-C", str(ROOT), "help"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout
+    listed = re.findall(r"^  make (\S+) +\S", said, re.M)
+    text = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
+    assert sorted(listed) == sorted(phony.split())
+    # what is no file's name and not said to be phony would be forgotten above
+    assert set(re.findall(r"^([a-z-]+):(?!=)", text, re.M)) == set(listed)

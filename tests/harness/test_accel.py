@@ -1,9 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from vm_harness.accel import Accelerator, boot_sector, kvm_plausible, probe
+from vm_harness import accel
+from vm_harness.accel import (
+    Accelerator,
+    boot_sector,
+    choose_accelerator,
+    kvm_plausible,
+    probe,
+)
 
 INTEL = "processor\t: 0\nflags\t\t: fpu vme vmx ssse3\nbugs\t:\n"
 AMD = "flags\t\t: fpu svm\n"
@@ -43,3 +51,49 @@ def test_kvm_needs_hardware_flags_a_device_and_no_software_kvm(
         (tmp_path / "modules/kvm_pvm").mkdir(parents=True)
     found = kvm_plausible(cpuinfo, kvm_device=tmp_path / "kvm", modules=tmp_path / "modules")
     assert found is plausible
+
+
+QEMU = """\
+#!/bin/sh
+echo "$*" >> {asked}
+{does}
+"""
+WORKS, HANGS, FAILS = "exit 85", "exec sleep 30", "echo no KVM >&2; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("plausible", "does", "chosen", "asked"),
+    [
+        (True, WORKS, Accelerator.KVM, 1),
+        (True, HANGS, Accelerator.TCG, 1),
+        (True, FAILS, Accelerator.TCG, 1),
+        (False, WORKS, Accelerator.TCG, 0),  # absent: no guest is tried
+    ],
+)
+def test_kvm_is_chosen_when_its_guest_answers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plausible: bool,
+    does: str,
+    chosen: Accelerator,
+    asked: int,
+) -> None:
+    said, qemu = tmp_path / "asked", tmp_path / "qemu-system-x86_64"
+    said.touch()
+    qemu.write_text(QEMU.format(asked=said, does=does))
+    qemu.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    seen: list[dict[str, Any]] = []
+
+    def looked(cpuinfo: str, **where: Path) -> bool:
+        seen.append({"cpuinfo": cpuinfo.startswith("processor"), **where})
+        return plausible
+
+    monkeypatch.setattr(accel, "kvm_plausible", looked)
+    assert choose_accelerator() is chosen
+    assert seen == [
+        {"cpuinfo": True, "kvm_device": Path("/dev/kvm"), "modules": Path("/sys/module")}
+    ]
+    lines = said.read_text().splitlines()
+    assert len(lines) == asked
+    assert all("-accel kvm " in line for line in lines)
