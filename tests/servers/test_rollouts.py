@@ -380,8 +380,8 @@ def test_a_rollout_that_fails_is_retried_or_aborted_by_the_command_line(
     first = {key: value for key, value in pins(admin).items() if key not in before}
     assert list(first.values()) == [good]
     starts(fleet, *[one for one in rack if f"node/{one.name}" in first])
-    again = cli("rollout", "retry", number).out
-    assert again.startswith(f"Rollout {number} is running"), again
+    again = cli.json("rollout", "retry", number)
+    assert (again["number"], again["state"]) == (int(number), "running")
     until(lambda: shown(admin, int(number))["stage"] == 2)
     ended = cli("rollout", "abort", number).out
     assert ended.startswith(f"Rollout {number} is aborted: aborted by"), ended
