@@ -84,6 +84,12 @@ def test_the_initramfs_and_the_root_are_small(demo_bundle: Bundle) -> None:
     assert sizes["root"] % 4096 == 0
 
 
+def test_the_root_is_a_squashfs_of_zstd(demo_bundle: Bundle) -> None:
+    with demo_bundle.artifact("root").open("rb") as stream:
+        start = stream.read(22)
+    assert (start[:4], int.from_bytes(start[20:22], "little")) == (b"hsqs", 6)
+
+
 def test_nobody_has_a_usable_password(tree: Path) -> None:
     lines = [line.split(":") for line in (tree / "etc/shadow").read_text().splitlines()]
     passwords = {fields[0]: fields[1] for fields in lines}
