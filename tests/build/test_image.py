@@ -18,7 +18,9 @@ from bootserve.build.definition import load_definition
 from bootserve.build.image import build_image, default_cache_dir, scratch_folder
 from bootserve.build.nodefiles import node_files
 from bootserve.build.progress import STAGES, Progress
+from bootserve.build.squashfs import detect_root_format
 from bootserve.errors import Conflict, InvalidInput
+from tests.support.bundles import built_once, in_erofs
 
 ROOT = Path(__file__).resolve().parents[2]
 TREES = ["demo_tree", "base_tree"]
@@ -88,6 +90,23 @@ def test_the_root_is_a_squashfs_of_zstd(demo_bundle: Bundle) -> None:
     with demo_bundle.artifact("root").open("rb") as stream:
         start = stream.read(22)
     assert (start[:4], int.from_bytes(start[20:22], "little")) == (b"hsqs", 6)
+
+
+def test_an_erofs_root_is_whole_and_the_initramfs_can_mount_it(
+    demo_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bundle = built_once(tmp_path_factory, "demo-erofs", in_erofs)
+    manifest, root = bundle.manifest, bundle.artifact("root")
+    assert manifest.root_format == detect_root_format(root) == "erofs"
+    assert root.stat().st_size % 4096 == 0
+    # every file is unpacked
+    subprocess.run(["fsck.erofs", "--extract", str(root)], check=True, capture_output=True)
+    argv = ["dump.erofs", "--path=/usr/lib/bootserve/report", str(root)]
+    listed = subprocess.run(argv, check=True, capture_output=True, text=True)
+    assert "File : /usr/lib/bootserve/report" in listed.stdout
+    assert manifest.packages == demo_bundle.manifest.packages
+    # its initramfs is that of any image: it has the module, and takes the format from the script
+    assert manifest.artifacts["initrd"] == demo_bundle.manifest.artifacts["initrd"]
 
 
 def test_nobody_has_a_usable_password(tree: Path) -> None:

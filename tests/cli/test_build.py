@@ -14,7 +14,7 @@ import pytest
 
 from bootserve.build.bundle import Bundle, read_bundle, verify_bundle
 from bootserve.build.image import default_cache_dir
-from tests.cli.runner import PROGRAM, Cli, run_on_terminal
+from tests.cli.runner import PROGRAM, Cli, run, run_on_terminal
 from tests.support.bundles import DEMO, ROOT
 
 STAGES = [
@@ -147,6 +147,16 @@ def test_a_user_without_id_ranges_is_told_what_is_missing(readable: Path) -> Non
     assert "/etc/subuid" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (readable / "out").exists()
+
+
+def test_a_build_tells_its_manifest_as_json(demo_bundle: Bundle, tmp_path: Path) -> None:
+    done = run("image", "build", DEMO, "--output", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    told = done.json
+    assert Path(told["bundle"]) == tmp_path / "out"
+    assert told["digest"] == demo_bundle.manifest.digest
+    assert told["manifest"] == demo_bundle.manifest.model_dump(mode="json")
+    assert verify_bundle(tmp_path / "out") == demo_bundle.manifest
 
 
 def mounts_below(folder: Path) -> list[str]:

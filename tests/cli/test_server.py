@@ -215,7 +215,7 @@ SAMPLES: dict[str, list[str]] = {
 }
 """Each command as it is run for its JSON, in an order that works out."""
 ELSEWHERE = {
-    "image build",  # takes minutes, and prints what export does
+    "image build",  # takes long, and is tested where it is
     "audit export",  # prints JSON lines
     *("probe", "doctor", "login", "logout", "hooks test", "rollout retry"),  # tested where they are
 }

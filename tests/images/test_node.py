@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.images.conftest import NodeServer
+from tests.support.bundles import built_once, in_erofs
+
 if TYPE_CHECKING:
     from bootserve.build.bundle import Bundle
-    from tests.images.conftest import Guest, NodeServer, StartGuest
+    from tests.images.conftest import Guest, StartGuest
 
 pytestmark = pytest.mark.vm
 
@@ -33,6 +36,7 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     modes = guest.run("stat -c '%a %n' /run/bootserve /run/bootserve/token")
     assert "700 /run/bootserve\n" in modes
     assert "600 /run/bootserve/token\n" in modes
+    _the_overlay_is_limited(guest, demo_bundle)
     assert "Read-only" in guest.run("touch /run/bootserve/root/x")
     assert "changed" in guest.run("rm /usr/bin/top; echo changed > /etc/motd; cat /etc/motd")
     assert "nameserver 10.0.2.3" in guest.run("cat /etc/resolv.conf")
@@ -64,6 +68,29 @@ def test_a_node_boots_and_is_what_its_command_line_says(
     guest.type("echo 1 > /sys/fs/cgroup/init.scope/cgroup.freeze\n")
     guest.expect("softdog: Initiating system reboot", 60)
     guest.wait_for_reboot(30)
+
+
+def _the_overlay_is_limited(guest: Guest, bundle: Bundle) -> None:
+    """What is written to the root may take the share of memory that the image says, and no more."""
+    share = int(bundle.manifest.overlay_size.removesuffix("%")) / 100
+    # the prompt may come before it, so the numbers are looked for
+    memory = _number(r"MemTotal: +(\d+) kB", guest.run("grep MemTotal /proc/meminfo")) << 10
+    # it is mounted where nothing but the overlay reaches it: the overlay tells its upper's size
+    said = guest.run("stat -f -c 'blocks=%b size=%S' /")
+    limit = _number(r"blocks=(\d+)", said) * _number(r" size=(\d+)", said)
+    assert 0.95 * share * memory < limit <= 1.05 * share * memory
+    over = (limit >> 20) + 16
+    told = guest.run(
+        f"head -c {over}M /dev/zero > /root/much; stat -c %s /root/much; rm /root/much"
+    )
+    assert "No space left on device" in told
+    assert 0 < _number(r"^(\d+)$", told) < limit
+
+
+def _number(pattern: str, said: str) -> int:
+    found = re.search(pattern, said, re.M)
+    assert found, said
+    return int(found[1])
 
 
 def _another_root_on_the_command_line_is_not_up(
@@ -230,3 +257,20 @@ def test_a_hung_unit_emergency_and_rescue_mode_and_what_cannot_work_reboot_the_n
     reports = [(one.phase, one.detail[:17]) for one in other_server.reports]
     assert reports == [("failed", "too little memory")] * 2
     assert other_server.ranges == []
+
+
+@pytest.mark.matrix
+def test_a_node_boots_from_an_erofs_root(
+    tmp_path_factory: pytest.TempPathFactory, start_guest: StartGuest
+) -> None:
+    server = NodeServer(built_once(tmp_path_factory, "demo-erofs", in_erofs))
+    server.start()
+    try:
+        guest = start_guest(server=server)
+        server.wait_for("up", 200)
+        guest.expect("root@node-1", 60)
+        assert " /run/bootserve/root erofs ro," in guest.run("grep loop0 /proc/mounts")
+        assert "bootserve.root_format=erofs" in guest.run("cat /proc/cmdline")
+        assert server.bundle.manifest.artifacts["root"].sha256 in guest.run("sha256sum /dev/loop0")
+    finally:
+        server.stop()

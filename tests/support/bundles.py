@@ -13,7 +13,7 @@ import pytest
 from bootserve.build.bundle import Bundle, read_bundle
 from bootserve.build.image import build_image, default_cache_dir
 
-__all__ = ["DEMO", "ROOT", "built_once", "hang_at_start", "small_base"]
+__all__ = ["DEMO", "ROOT", "built_once", "hang_at_start", "in_erofs", "small_base"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "images/demo"
@@ -71,6 +71,15 @@ def small_base(definition: Path) -> None:
     toml = toml.replace('kernel = "generic"', 'kernel = "cloud"')
     toml = toml.replace("compression_level = 15", "compression_level = 1")
     (definition / "image.toml").write_text(toml)
+
+
+def in_erofs(definition: Path) -> None:
+    """Have the root of ``definition`` be an erofs."""
+    with (definition / "image.toml").open("r+") as toml:
+        text = toml.read()
+        assert "root_format" not in text
+        toml.seek(0)
+        toml.write(f'root_format = "erofs"\n{text}')
 
 
 def hang_at_start(definition: Path) -> None:
