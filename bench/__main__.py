@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     if given.list:
         for line in LINES:
-            goal = f"{'below' if line.below else 'at least'} {line.goal:g}"
+            goal = f"{'below' if line.below else 'at least'} {line.goal:g}" if line.goal else "told"
             console.print(f"{line.id:22}{line.what}: {line.figure}, {goal}", highlight=False)
         return 0
     signal.signal(signal.SIGTERM, _stop)

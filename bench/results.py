@@ -70,7 +70,7 @@ def judge(line: Line, rounds: Rounds) -> Verdict:
         over, under = (theirs, ours) if line.inverse else (ours, theirs)
         value = over[line.figure] / under[line.figure] if under[line.figure] else 0.0
     reason = _spoilt(rounds[line.ours])
-    reached = value < line.goal if line.below else value >= line.goal
+    reached = line.goal is None or (value < line.goal if line.below else value >= line.goal)
     return Verdict(line, ours, peer, theirs, value, reached and not reason, reason, rounds)
 
 
@@ -110,7 +110,7 @@ def print_table(verdicts: Iterable[Verdict], title: str, console: Console) -> No
             f"{one.theirs[line.figure]:.4g}" if one.peer else "",
             f"{one.value:.2f}" if one.peer else "",
             "" if one.by_cpu is None else f"{one.by_cpu:.2f}",
-            f"{'<' if line.below else '≥'} {line.goal:g}",
+            f"{'<' if line.below else '≥'} {line.goal:g}" if line.goal else "",
             "[green]yes" if one.met else f"[red]NO[/red] {one.reason}",
             more,
         )

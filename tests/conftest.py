@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from itertools import groupby
 
@@ -14,6 +15,10 @@ from tests.support.bundles import built_once
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("bootserve", deadline=None)
 settings.load_profile("bootserve")
+
+# A shell without job control has what it starts in the background ignore SIGINT, and so would what
+# is started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEFAULT_TIMEOUT = 300.0
 

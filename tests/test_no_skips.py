@@ -77,20 +77,20 @@ def test_each(one):
 """
 
 
-def run(folder: Path, text: str, processes: int) -> tuple[int, str]:
-    """Run a module of tests by the project's own settings; return the status and what it says."""
-    (folder / "test_made.py").write_text(text)
+def run(folder: Path, **modules: str) -> tuple[int, str]:
+    """Run modules of tests by the project's own settings; return the status and what it says."""
+    for name, text in modules.items():
+        (folder / f"test_{name}.py").write_text(text)
     argv = [
         *(sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "tests.conftest"),
-        *("-p", "no:cacheprovider", "-n", str(processes), str(folder)),
+        *("-p", "no:cacheprovider", "-n", "2", str(folder)),
     ]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("processes", [0, 2])
-def test_what_is_skipped_or_let_off_fails(tmp_path: Path, processes: int) -> None:
-    code, said = run(tmp_path, TESTS, processes)
+def test_what_is_skipped_or_let_off_fails(tmp_path: Path) -> None:
+    code, said = run(tmp_path, made=TESTS)
     assert code == pytest.ExitCode.TESTS_FAILED, said
     for reason in SAID:
         assert f"no test may be skipped or let off here: {reason}" in said
@@ -98,17 +98,8 @@ def test_what_is_skipped_or_let_off_fails(tmp_path: Path, processes: int) -> Non
     assert said.splitlines()[-1].strip("= ").startswith("5 failed, 1 passed, 3 errors in "), said
 
 
-@pytest.mark.parametrize(
-    ("text", "reason", "processes"),
-    [
-        (SKIPPED_WHOLE, "no module may be skipped here: as a whole", 0),
-        (SKIPPED_WHOLE, "no module may be skipped here: as a whole", 2),
-        (EMPTY, "Empty parameter set in 'test_each'", 2),
-    ],
-)
-def test_a_module_without_a_test_to_run_fails(
-    tmp_path: Path, text: str, reason: str, processes: int
-) -> None:
-    code, said = run(tmp_path, text, processes)
+def test_a_module_without_a_test_to_run_fails(tmp_path: Path) -> None:
+    code, said = run(tmp_path, skipped=SKIPPED_WHOLE, empty=EMPTY)
     assert code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED), said
-    assert reason in said
+    assert "no module may be skipped here: as a whole" in said
+    assert "Empty parameter set in 'test_each'" in said

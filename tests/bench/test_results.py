@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_what_falls_short_is_not_met() -> None:
 def test_of_what_is_spent_the_peers_is_divided_by_ours() -> None:
     assert judge(SAVING, {"us": rate(2), "a": rate(3)}).value == 1.5
     assert not judge(SAVING, {"us": rate(3), "a": rate(2)}).met
+
+
+def test_a_line_without_a_goal_is_told_and_can_be_spoilt() -> None:
+    told = replace(AT_LEAST, goal=None)
+    verdict = judge(told, {"us": rate(1), "a": rate(100), "b": rate(1)})
+    assert (verdict.met, verdict.value) == (True, 0.01)
+    assert not judge(told, {"us": rate(1, failed=1), "a": rate(1), "b": rate(1)}).met
 
 
 def test_a_limit_has_no_peer() -> None:
