@@ -138,8 +138,18 @@ class Offers:
 
 
 def count_boots(server: Server) -> int:
-    """Return how many boots the database holds once all that was journaled is in it."""
-    server.bootserve.json("boots", "--limit", "1", timeout=_SETTLE)  # carries the journal to SQL
+    """Return how many boots the database holds once all that was journaled is in it.
+
+    Carrying half a million boots there may take longer than a command waits for its answer.
+    """
+    deadline = time.monotonic() + _SETTLE
+    while True:
+        try:
+            server.bootserve.json("boots", "--limit", "1", timeout=_SETTLE)
+            break
+        except HarnessError:
+            if time.monotonic() > deadline:
+                raise
     path = server.bootserve.state_dir / "bootserve.db"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         return int(database.execute("select count(*) from boot").fetchone()[0])
