@@ -27,11 +27,16 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The first packet of a client: ``protocol`` is ``udp`` or ``tcp``."""
+    """A packet of a client: ``protocol`` is ``udp`` or ``tcp``.
+
+    ``state`` is what conntrack makes of it: ``new`` for a client's first one, ``established`` for
+    one that answers the server.
+    """
 
     interface: str
     protocol: str
     port: int
+    state: str = "new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,7 @@ def _value_of(left: Any, packet: Incoming) -> Any:
         case {"payload": {"protocol": "udp" | "tcp" as protocol}}:
             return None if protocol == packet.protocol else False
         case {"ct": {"key": "state"}}:
-            return "new"
+            return packet.state
     return None
 
 

@@ -51,7 +51,6 @@ PASSING = frozenset(
     }
 )
 """Why nothing is received now, and may be the next time: no datagram, a signal, the interface."""
-_MSG_WAITFORONE = 0x10000
 _HEADER = 64  # sizeof(struct mmsghdr)
 _NAME = 16  # sizeof(struct sockaddr_in)
 _IOVEC = 16
@@ -184,10 +183,10 @@ class Inbox:
     def receive(self, fd: int, passing: Collection[int] = PASSING) -> int:
         """Take what has come to the socket ``fd`` and return how many datagrams it is.
 
-        Waits for the first when the socket is a blocking one. 0 for an errno in ``passing``: none
-        came in its time, or another reason that passes. Raises OSError for any other.
+        0 for an errno in ``passing``: there is none, or another reason that passes. Raises OSError
+        for any other.
         """
-        count: int = _recvmmsg(fd, self._messages.place, self._slots, _MSG_WAITFORONE, None)
+        count: int = _recvmmsg(fd, self._messages.place, self._slots, socket.MSG_DONTWAIT, None)
         if count >= 0:
             return count
         number = ctypes.get_errno()
@@ -214,13 +213,13 @@ class Inbox:
 
 
 class Outbox:
-    """Datagrams to be sent by one call on the blocking socket ``fd``.
+    """Datagrams to be sent by one call, on the blocking socket that :meth:`use` named last.
 
     ``failed`` collects the peers that could not be sent to, with the errno.
     """
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self) -> None:
+        self._fd = -1
         self._messages = Messages()
         self._iovecs = memoryview(self._messages.iovecs).cast("B")
         self._peers: list[Peer] = []
@@ -230,6 +229,12 @@ class Outbox:
         self._held: list[object] = []
         self._can_segment = True
         self.failed: list[tuple[Peer, int]] = []
+
+    def use(self, fd: int) -> None:
+        """Send by the socket ``fd`` from now on; what was added for another leaves by that."""
+        if fd != self._fd:
+            self.flush()
+            self._fd = fd
 
     def add(self, peer: Peer, place: int, length: int, segment: int = 0) -> None:
         """Add the datagram of ``length`` bytes at ``place`` in memory.
@@ -293,8 +298,9 @@ class Outbox:
         """Send all that was added."""
         count, sent = len(self._peers), 0
         messages = self._messages
-        _NAMES[count].pack_into(messages.names, 0, *self._peers)
-        self._iovecs[: _IOVEC * count] = b"".join(self._places)
+        if count:
+            _NAMES[count].pack_into(messages.names, 0, *self._peers)
+            self._iovecs[: _IOVEC * count] = b"".join(self._places)
         while sent < count:
             taken = send_messages(self._fd, messages, sent, count - sent)
             sent += self._overcome(sent, -taken) if taken < 0 else taken

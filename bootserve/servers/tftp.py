@@ -1,32 +1,35 @@
-"""The TFTP server: one socket for all transfers, and a process of its own that serves it.
+"""The TFTP server: sockets that all transfers share, and a process of its own that serves them.
 
-The socket is bound here, where the right to is, and kept: packets that come while a worker is
-started again wait in it.
+The sockets are bound here, where the right to is, and kept: packets that come while a worker is
+started again wait in them.
 
-All replies leave from the port that the requests come to. A socket for each transfer, as RFC 1350
-section 4 suggests, costs a system call or two for each, and asyncio's endpoints three quarters of
-the throughput; OVMF, iPXE, tftp-hpa, atftp and curl take the one port as well.
+Requests come to one port, and each transfer leaves from one of some others that is drawn for it, so
+that nobody can answer for a client without guessing (:mod:`.tftp_budget`). A port to itself, as RFC
+1350 section 4 has it, would leave nothing to take or send many at a time: what came to thousands of
+sockets costs a system call or two for each datagram.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import ipaddress
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bootserve.errors import InvalidInput, Unavailable
 from bootserve.servers.tftp_child import TftpChild
 from bootserve.servers.tftp_engine import TftpEvent, TftpEventKind
 from bootserve.wire.tftp_options import Limits
 
-__all__ = ["TftpEvent", "TftpEventKind", "TftpServer", "open_socket"]
+__all__ = ["TRANSFER_PORTS", "TftpEvent", "TftpEventKind", "TftpServer", "open_sockets"]
 
+TRANSFER_PORTS = 32
 _RECEIVE_BUFFER = 4 << 20
-_SEND_BUFFER = 1 << 20
-"""Bytes that may wait in the kernel: more of them would wait longer than clients do."""
+_SEND_BUFFER = 128 << 10
+"""Bytes that may wait in the kernel, each socket's: more would wait longer than clients do."""
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; the socket module does not name it
 _SIOCGIFMTU = 0x8921
 
@@ -43,8 +46,8 @@ class TftpServer:
     it ended. For ``max_transfers`` and ``max_per_address`` see
     :class:`bootserve.servers.tftp_engine.TftpEngine`.
 
-    ``sock`` is the socket when it is bound already (:func:`open_socket`); it is this object's from
-    then on.
+    ``sockets`` are those of :func:`open_sockets` when they are bound already; they are this
+    object's from then on.
 
     The constructor raises InvalidInput when ``address`` is not one IPv4 address.
     """
@@ -58,10 +61,10 @@ class TftpServer:
         lookup: Callable[[str], bytes],
         on_event: Callable[[TftpEvent], None],
         max_blksize: int | None = None,
-        max_windowsize: int = 64,
+        max_windowsize: int = 32,
         max_transfers: int = 4096,
         max_per_address: int = 1024,
-        sock: socket.socket | None = None,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._address = _unicast(address)
         self._port = port
@@ -72,7 +75,7 @@ class TftpServer:
         self._max_windowsize = max_windowsize
         self._max_transfers = max_transfers
         self._max_per_address = max_per_address
-        self._socket = sock
+        self._sockets = sockets
         self._child: TftpChild | None = None
 
     @property
@@ -87,17 +90,17 @@ class TftpServer:
 
     async def start(self) -> None:
         """Bind and serve; raises Unavailable when address, port or interface cannot be had."""
-        if self._socket is None:
-            self._socket = open_socket(self._address, self._port, self._interface)
-        limits = self._limits(self._socket)
-        self._port = self._socket.getsockname()[1]
+        if not self._sockets:
+            self._sockets = open_sockets(self._address, self._port, self._interface)
+        limits = self._limits(self._sockets[0])
+        self._port = self._sockets[0].getsockname()[1]
         terms = {
             "blksize": limits.blksize,
             "windowsize": limits.windowsize,
             "max_transfers": self._max_transfers,
             "max_per_address": self._max_per_address,
         }
-        self._child = TftpChild(self._socket, terms, self._lookup, self._on_event)
+        self._child = TftpChild(self._sockets, terms, self._lookup, self._on_event)
         try:
             await self._child.start()
         except BaseException:
@@ -106,12 +109,12 @@ class TftpServer:
             raise
 
     async def stop(self) -> None:
-        """End every transfer, telling the clients, and give the port back. May be repeated."""
+        """End every transfer, telling the clients, and give the ports back. May be repeated."""
         if self._child is not None:
             await self._child.stop()
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = self._child = None
+        for sock in self._sockets:
+            sock.close()
+        self._sockets, self._child = (), None
 
     def again(self, address: str) -> None:
         """Note that the node which is given ``address`` starts anew: it may be sent something again
@@ -125,14 +128,27 @@ class TftpServer:
         return Limits.for_mtu(_mtu(sock, self._interface), self._max_windowsize)
 
 
-def open_socket(address: str, port: int, interface: str | None) -> socket.socket:
-    """Return a socket bound to ``address``, ``port`` and ``interface``; raises Unavailable."""
+def open_sockets(address: str, port: int, interface: str | None) -> Sequence[socket.socket]:
+    """Return sockets bound to ``address`` and ``interface``; raises Unavailable.
+
+    The first is bound to ``port``, for the requests, and the others to ports that were free.
+    """
+    with contextlib.ExitStack() as undo:
+        requests = undo.enter_context(_open_socket(address, port, interface))
+        _set_receive_buffer(requests)
+        transfers = [
+            undo.enter_context(_open_socket(address, 0, interface)) for _ in range(TRANSFER_PORTS)
+        ]
+        undo.pop_all()
+    return requests, *transfers
+
+
+def _open_socket(address: str, port: int, interface: str | None) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         if interface is not None:
             name = interface.encode() + b"\0"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        _set_receive_buffer(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         sock.bind((address, port))
     except OSError as error:

@@ -12,12 +12,16 @@ that was offered its NBP and then asks a DHCP server for that address gets anoth
 forge that, in a known node's name and up to this server's port 67, gains three datagrams now and
 then: the pause between two such chances doubles each time in vain, up to ten minutes.
 
-What this cannot stop is a forger who guesses the answers too: an acknowledgement in the name of an
-address is taken for its own, and a whole window follows. A port of its own for each transfer would
-make that hard (RFC 1350 section 4), at the price told in :mod:`.tftp`; forged source addresses must
-be kept off the provisioning network by its switches and routers. When the table is full
-the address that came first is forgotten: to have one forgotten takes as many requests as the table
-has places.
+A forger who answers in the name of the address as well has to know where to: a transfer leaves from
+a port that is drawn for it (RFC 1350 section 4). An acknowledgement that comes to another port ends
+the transfer, and nothing more goes to that address. So he has one guess for each address, is not
+told whether it was right, and has to guess again for the next transfer. An address that never
+fetched a file to its end is sent windows of two blocks at most; one that did has a port of fewer,
+so that more datagrams come to each at a time. By all that, a forger brings about as many bytes as
+he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
+
+When the table is full the address that came first is forgotten: to have one forgotten takes as many
+requests as the table has places.
 """
 
 from __future__ import annotations
@@ -26,6 +30,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 __all__ = ["ReplyBudget"]
+
+
+@dataclass(slots=True)
+class _Trust:
+    """Given to an address at ``since``; ``proven`` when it has fetched a file to its end."""
+
+    since: float
+    proven: bool = False
 
 
 @dataclass(slots=True)
@@ -63,7 +75,7 @@ class ReplyBudget:
         self._trust = trust
         self._remembered = remembered
         self._spent: OrderedDict[str, _Spent] = OrderedDict()
-        self._trusted: OrderedDict[str, float] = OrderedDict()
+        self._trusted: OrderedDict[str, _Trust] = OrderedDict()
 
     def __len__(self) -> int:
         """How many addresses are remembered."""
@@ -71,14 +83,10 @@ class ReplyBudget:
 
     def spend(self, address: str, now: float) -> bool:
         """Return whether one more datagram may go to ``address``, and count it if so."""
-        if self._is_trusted(address, now):
+        if self._trust_of(address, now) is not None:
             return True
-        spent = self._spent.get(address)
-        if spent is None:
-            spent = self._spent[address] = _Spent(now, self._pause)
-            if len(self._spent) > self._remembered:
-                self._spent.popitem(last=False)
-        elif spent.again and now - spent.since >= spent.pause:
+        spent = self._spent_of(address, now)
+        if spent.again and now - spent.since >= spent.pause:
             spent.sent, spent.again = 0, False
             spent.since, spent.pause = now, min(2 * spent.pause, self._trust)
         if spent.sent >= self._datagrams:
@@ -95,15 +103,42 @@ class ReplyBudget:
     def answered(self, address: str, now: float) -> bool:
         """Note an answer from ``address``; return whether its budget had been used up."""
         spent = self._spent.pop(address, None)
-        self._trusted[address] = now
+        trust = self._trust_of(address, now)
+        self._trusted[address] = _Trust(now, trust is not None and trust.proven)
         self._trusted.move_to_end(address)
         if len(self._trusted) > self._remembered:
             self._trusted.popitem(last=False)
         return spent is not None and spent.sent >= self._datagrams
 
-    def _is_trusted(self, address: str, now: float) -> bool:
-        since = self._trusted.get(address)
-        if since is not None and now - since < self._trust:
-            return True
+    def completed(self, address: str, now: float) -> None:
+        """Note that ``address`` fetched a file to its end."""
+        self.answered(address, now)
+        self._trusted[address].proven = True
+
+    def is_proven(self, address: str, now: float) -> bool:
+        """Return whether ``address`` is trusted and has fetched a file to its end."""
+        trust = self._trust_of(address, now)
+        return trust is not None and trust.proven
+
+    def forged(self, address: str, now: float) -> None:
+        """Note that somebody answers in the name of ``address`` who does not get what it is sent.
+
+        It is not trusted any more, and gets nothing until its machine starts anew.
+        """
         self._trusted.pop(address, None)
-        return False
+        self._spent_of(address, now).sent = self._datagrams
+
+    def _spent_of(self, address: str, now: float) -> _Spent:
+        spent = self._spent.get(address)
+        if spent is None:
+            spent = self._spent[address] = _Spent(now, self._pause)
+            if len(self._spent) > self._remembered:
+                self._spent.popitem(last=False)
+        return spent
+
+    def _trust_of(self, address: str, now: float) -> _Trust | None:
+        trust = self._trusted.get(address)
+        if trust is not None and now - trust.since >= self._trust:
+            del self._trusted[address]
+            return None
+        return trust

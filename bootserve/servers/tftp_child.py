@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bootserve.errors import BootserveError
 from bootserve.servers.child import Child
@@ -57,7 +57,7 @@ def _file_of(content: bytes) -> int:
 
 
 class TftpChild:
-    """Runs a worker for the bound socket ``sock``, for as long as it is started.
+    """Runs a worker for the bound ``sockets``, for as long as it is started.
 
     ``terms`` are the worker's bounds. ``lookup`` and ``on_event`` are called on the loop. A worker
     that ends by itself is an event of kind TROUBLE, and another takes its place; the transfers
@@ -66,7 +66,7 @@ class TftpChild:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sockets: Sequence[socket.socket],
         terms: dict[str, int],
         lookup: Callable[[str], bytes],
         on_event: Callable[[TftpEvent], None],
@@ -79,7 +79,7 @@ class TftpChild:
             "TFTP",
             "bootserve.servers.tftp_worker",
             [json.dumps(terms)],
-            [sock.fileno()],
+            [sock.fileno() for sock in sockets],
             take=self._take,
             closed=self._unanswered.clear,
             trouble=self._tell,

@@ -22,6 +22,7 @@ from bootserve.wire.tftp_packets import Error, ErrorCode, Request, ack_block, pa
 from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
 
 __all__ = [
+    "REQUESTS",
     "Client",
     "Lookup",
     "Outgoing",
@@ -34,9 +35,12 @@ __all__ = [
 Client: TypeAlias = tuple[str, int]
 """An IPv4 address and a UDP port."""
 
-Outgoing: TypeAlias = tuple[Datagram, Client]
-"""A datagram and where it goes. Several to one client that follow each other are one window: all
-but the last are of one size."""
+REQUESTS = 0
+"""The port that requests come to. The others are the transfers', from 1 on."""
+
+Outgoing: TypeAlias = tuple[Datagram, Client, int]
+"""A datagram, where it goes, and the port that it leaves from. Several to one client that follow
+each other are one window: all but the last are of one size."""
 
 Lookup: TypeAlias = Callable[[str], bytes | None]
 """From a file's name to its content; None when :meth:`TftpEngine.resume` will be called once it is
@@ -45,6 +49,13 @@ known. Raises NotFound, or another BootserveError."""
 _SWEEP = 0.1
 """Seconds between two looks at all deadlines, while there are transfers: one pass over some
 thousand objects costs less than a timer that is moved at each ACK."""
+
+_UNPROVEN_WINDOW = 2
+"""Blocks that go at most at once to an address which fetched nothing to its end yet: see
+:mod:`.tftp_budget` for what a forger would gain by more."""
+_PROVEN_PORTS = 8
+"""Ports that transfers leave from to an address which fetched a file to its end: the fewer, the
+more datagrams come to each at a time."""
 
 _NOTHING: tuple[Outgoing, ...] = ()
 
@@ -90,6 +101,7 @@ class _Session:
 
     request: Request
     transfer: ReadTransfer
+    port: int
     started: float
     greeted: bool = False
     answered: bool = False
@@ -101,7 +113,10 @@ class TftpEngine:
     ``lookup`` should return the same object for the same content, or transfers do not share it.
     ``max_transfers`` bounds the transfers under way: when it is reached, the oldest that was never
     answered gives way, and when all were answered the request is refused as busy.
-    ``max_per_address`` bounds those of one address.
+    ``max_per_address`` bounds those of one address. ``ports`` are those of the transfers, and
+    ``draw`` gives a number below another that nobody can foresee: that an acknowledgement comes to
+    the port which was drawn is what shows that the client is where it says it is
+    (:mod:`.tftp_budget`).
     """
 
     def __init__(
@@ -110,12 +125,16 @@ class TftpEngine:
         lookup: Lookup,
         on_event: Callable[[TftpEvent], None],
         limits: Limits,
+        ports: int,
+        draw: Callable[[int], int],
         max_transfers: int = 4096,
         max_per_address: int = 1024,
     ) -> None:
         self._lookup = lookup
         self._on_event = on_event
         self._limits = limits
+        self._ports = ports
+        self._draw = draw
         self._max_transfers = max_transfers
         self._max_per_address = max_per_address
         self._sessions: dict[Client, _Session] = {}
@@ -136,16 +155,28 @@ class TftpEngine:
         session = self._sessions.get(client)
         return None if session is None else session.transfer
 
-    def receive(self, data: bytes, client: Client, now: float) -> Sequence[Outgoing]:
-        """Take a datagram and return those to send. Whatever the bytes are, nothing is raised."""
+    def port(self, client: Client) -> int:
+        """Return the port that the transfer to ``client`` leaves from, REQUESTS without one."""
+        session = self._sessions.get(client)
+        return REQUESTS if session is None else session.port
+
+    def receive(self, data: bytes, client: Client, port: int, now: float) -> Sequence[Outgoing]:
+        """Take a datagram that came to ``port`` and return those to send.
+
+        Whatever the bytes are, nothing is raised.
+        """
         block = ack_block(data)
         if block < 0:
-            return self._receive_other(data, client, now)
+            return self._receive_other(data, client, port, now)
         session = self._sessions.get(client)
         if session is None:
             return _NOTHING
+        if session.port != port:
+            self._budget.forged(client[0], now)
+            self.abort(client, "an acknowledgement came to another port than its own: forged?", now)
+            return _NOTHING
         transfer = session.transfer
-        replies = [(reply, client) for reply in transfer.acknowledge(block, now)]
+        replies = [(reply, client, port) for reply in transfer.acknowledge(block, now)]
         if not session.answered and transfer.answered:
             replies.extend(self._first_answer(client, session, now))
         if transfer.finished:
@@ -188,7 +219,7 @@ class TftpEngine:
                 self._finish(client, session, now)
             elif session.transfer.answered or self._budget.spend(client[0], now):
                 session.greeted = True
-                outgoing.extend((reply, client) for reply in replies)
+                outgoing.extend((reply, client, session.port) for reply in replies)
         return outgoing
 
     def abort(self, client: Client, detail: str, now: float) -> None:
@@ -204,23 +235,25 @@ class TftpEngine:
         farewell = Error(ErrorCode.UNDEFINED, "the server is stopping").to_bytes()
         for client, session in list(self._sessions.items()):
             if session.answered:
-                outgoing.append((farewell, client))
+                outgoing.append((farewell, client, session.port))
             self.abort(client, "the server is stopping", now)
         return outgoing
 
-    def _receive_other(self, data: bytes, client: Client, now: float) -> Sequence[Outgoing]:
+    def _receive_other(
+        self, data: bytes, client: Client, port: int, now: float
+    ) -> Sequence[Outgoing]:
         try:
             packet = parse(data)
         except PacketError as error:
             # Only what meant to be a request is answered; two servers that answered garbage with
             # ERROR could keep each other busy for ever.
-            if data[:2] in (b"\0\1", b"\0\2"):
+            if port == REQUESTS and data[:2] in (b"\0\1", b"\0\2"):
                 return self._refuse(client, "", error, now)
             return _NOTHING
         if isinstance(packet, Request):
-            return self._receive_request(packet, client, now)
+            return self._receive_request(packet, client, now) if port == REQUESTS else _NOTHING
         session = self._sessions.get(client)
-        if session is not None:
+        if session is not None and session.port == port:
             session.transfer.receive(packet, now)
             if session.transfer.probed:
                 self._budget.answered(client[0], now)
@@ -247,8 +280,13 @@ class TftpEngine:
     def _begin(
         self, request: Request, content: bytes, client: Client, now: float
     ) -> Sequence[Outgoing]:
-        terms = negotiate(request.options, len(content), self._limits)
-        session = _Session(request, ReadTransfer(content, terms, now), now)
+        proven = self._budget.is_proven(client[0], now)
+        limits = self._limits
+        if not proven:
+            limits = Limits(limits.blksize, min(limits.windowsize, _UNPROVEN_WINDOW))
+        terms = negotiate(request.options, len(content), limits)
+        port = 1 + self._draw(min(self._ports, _PROVEN_PORTS) if proven else self._ports)
+        session = _Session(request, ReadTransfer(content, terms, now), port, now)
         if not self._sessions:
             self._sweep_at = now + _SWEEP
         self._sessions[client] = session
@@ -269,7 +307,7 @@ class TftpEngine:
         if not session.answered and not self._budget.spend(client[0], now):
             return _NOTHING
         session.greeted = True
-        return [(datagram, client) for datagram in reply(now)]
+        return [(datagram, client, session.port) for datagram in reply(now)]
 
     def _first_answer(self, client: Client, session: _Session, now: float) -> list[Outgoing]:
         """Note that the address answers; greet its other clients, who had to wait for that."""
@@ -326,7 +364,7 @@ class TftpEngine:
         )
         if not self._budget.spend(client[0], now):
             return _NOTHING
-        return ((Error(error.tftp_code, _printable(str(error))).to_bytes(), client),)
+        return ((Error(error.tftp_code, _printable(str(error))).to_bytes(), client, REQUESTS),)
 
     def _finish(self, client: Client, session: _Session, now: float) -> None:
         del self._sessions[client]
@@ -334,7 +372,10 @@ class TftpEngine:
         self._per_address[client[0]] -= 1
         if not self._per_address[client[0]]:
             del self._per_address[client[0]]
-        self._report(_outcome(session), client, session, now)
+        outcome = _outcome(session)
+        if outcome is TftpEventKind.COMPLETED:
+            self._budget.completed(client[0], now)
+        self._report(outcome, client, session, now)
 
     def _report(self, kind: TftpEventKind, client: Client, session: _Session, now: float) -> None:
         transfer = session.transfer

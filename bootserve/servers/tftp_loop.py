@@ -1,17 +1,19 @@
-"""Carries datagrams between a blocking UDP socket and the TFTP engine, many at a time.
+"""Carries datagrams between blocking UDP sockets and the TFTP engine, many at a time.
 
 What a transfer does with an ACK of everything that was sent is the same each time: those ACKs take
 a quick way, in which nothing is made for a packet but its place in two arrays. All others, and
 everything else, go through the engine.
 
-While only one datagram comes at a time, as from a single client, the socket module's own calls
-cost less than the arrays do.
+Where few datagrams come to a socket at a time, the socket module's own calls cost less than the
+arrays do.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -35,87 +37,141 @@ from bootserve.wire.tftp_transfer import ReadTransfer
 __all__ = ["TftpLoop"]
 
 _ACK_LENGTH = 4
-_FEW = 8
-"""Datagrams that came alone, one after the other, after which another alone is expected."""
-_SINGLY = 64
-"""Datagrams that are then taken one by one before it is looked again."""
+_FEW = 3
+"""Datagrams at a time for which the arrays are worth it."""
+_SINGLY = 32
+"""Datagrams that are taken one by one where fewer came, before it is looked again."""
+
+_ALONE = 8
+"""Times in a row that the same socket alone is ready, after which it is waited at without epoll."""
+_PATIENCE = struct.pack("=qq", 0, 5000)
+"""A timeval: how long is waited there while nothing comes, and something may come to others."""
 
 _ONLY_ACKS = [(_ACK_LENGTH,) * count for count in range(SLOTS + 1)]
 _NO_ACK = -2
 
 
+class _Port:
+    """One of the sockets, and the transfers by it that may take the quick way."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.quick: dict[Peer, ReadTransfer] = {}
+        self.quick_by_client: dict[Client, ReadTransfer] = {}
+        self.singly = 0
+        """Datagrams to take one by one before it is looked again how many come at a time."""
+
+
 class TftpLoop:
-    """Serves what comes to ``sock`` as ``engine`` says. ``clock`` is in seconds."""
+    """Serves what comes to ``sockets`` as ``engine`` says. ``clock`` is in seconds.
+
+    They are bound; how long a call on them waits is set here. Requests come to the first, and the
+    others are the ports that the engine numbers from 1 on.
+    Where less than ``few`` datagrams come to a socket at a time, they are taken one by one.
+    """
 
     def __init__(
-        self, sock: socket.socket, engine: TftpEngine, clock: Callable[[], float] = time.monotonic
+        self,
+        sockets: Sequence[socket.socket],
+        engine: TftpEngine,
+        clock: Callable[[], float] = time.monotonic,
+        few: int = _FEW,
     ) -> None:
-        self._socket = sock
-        self._fd = sock.fileno()
+        for sock in sockets:
+            sock.setblocking(True)  # what finds no room in the kernel waits for it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        self._ports = [_Port(sock) for sock in sockets]
+        self._numbers = {port.fd: number for number, port in enumerate(self._ports)}
+        self._quick_ports: dict[Client, _Port] = {}
+        self._poll = select.epoll()
+        for port in self._ports:
+            self._poll.register(port.fd, select.EPOLLIN)
         self._engine = engine
         self._clock = clock
+        self._few = few
         self._inbox = Inbox()
-        self._outbox = Outbox(self._fd)
-        self._quick: dict[Peer, ReadTransfer] = {}
-        self._quick_by_client: dict[Client, ReadTransfer] = {}
+        self._outbox = Outbox()
         self._turns = Turns()
+        self._ready: list[_Port] = []
         self._alone = 0
         self._other = False
 
+    def fileno(self) -> int:
+        """Return what is ready to be read while a datagram waits in one of the sockets."""
+        return self._poll.fileno()
+
     def turn(self) -> None:
-        """Wait for datagrams, for as long as the socket's timeout, and answer them; retransmit."""
-        self.tick(self._receive())
+        """Answer the datagrams that wait; retransmit."""
+        self._receive(0)
+        self.tick(self._clock())
 
     def run(self, until: float) -> None:
         """Take turns until the clock says ``until``, or something else than an ACK came."""
         until = min(until, self._engine.timer() or until)
         self._other = False
-        now = 0.0
+        now = self._clock()
         while now < until and not self._other and not self._outbox.failed:
-            if self._alone < _FEW:
-                now = self._receive()
-                self._outbox.flush()
-                self._turns.give_way(now)
-            else:
-                now = self._receive_singly()
+            self._receive(until - now)
+            now = self._clock()
         self.tick(now)
 
-    def _receive(self) -> float:
-        """Take a batch, let the answers wait to be sent, and return the time."""
-        count = self._inbox.receive(self._fd)
-        now = self._clock()
-        self._alone = self._alone + 1 if count == 1 else 0
-        if count:
-            self._take(count, now)
-        return now
+    def _receive(self, timeout: float) -> None:
+        """Wait so many seconds for datagrams, and answer some of each socket's."""
+        ready = [self._ports[self._numbers[fd]] for fd, _ in self._poll.poll(timeout)]
+        for port in ready:
+            if port.singly:
+                self._take_one(port, socket.MSG_DONTWAIT)
+            else:
+                self._take_many(port)
+        self._outbox.flush()
+        self._alone = self._alone + 1 if ready == self._ready else 0
+        self._ready = ready
+        if len(ready) == 1 and ready[0].singly and self._alone >= _ALONE:
+            self._follow(ready[0])
 
-    def _receive_singly(self) -> float:
-        """Take a few datagrams one by one, answer each at once, and return the time."""
-        receive, send = self._socket.recvfrom, self._socket.sendto
-        clock, quick = self._clock, self._quick_by_client
-        self._alone = _FEW - 1  # then it is looked whether more come at a time
+    def _follow(self, port: _Port) -> None:
+        """Wait at one socket for a while, as long as something comes: nothing does to others."""
         for _ in range(_SINGLY):
-            try:
-                data, client = receive(SLOT_SIZE)
-            except OSError as error:
-                if error.errno not in PASSING:
-                    raise
-                return clock()
-            now = clock()
-            transfer = quick.get(client)
-            if transfer is None or transfer.window.ack != data:
-                return self._give_engine(data, client, now)
-            window = transfer.next_window(now)
-            if window.segment:
-                self._outbox.add_message_run(peer_of(*client), window.message, window.segment)
-                self._outbox.flush()
-                continue
-            try:
-                send(window.run, client)
-            except OSError as error:
-                self._outbox.fail(peer_of(*client), error.errno or 0)
+            if not self._take_one(port, 0) or self._other or self._outbox.failed:
                 break
-        return clock()
+            self._outbox.flush()
+
+    def _take_one(self, port: _Port, flags: int) -> bool:
+        """Take a datagram and answer it at once; return whether there was one."""
+        port.singly = max(0, port.singly - 1)
+        try:
+            data, client = port.socket.recvfrom(SLOT_SIZE, flags)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            return False
+        now = self._clock()
+        self._turns.give_way(now)
+        transfer = port.quick_by_client.get(client)
+        if transfer is None or transfer.window.ack != data:
+            self._give_engine(data, client, port, now)
+            return True
+        window = transfer.next_window(now)
+        if window.segment:
+            self._outbox.use(port.fd)
+            self._outbox.add_message_run(peer_of(*client), window.message, window.segment)
+            return True
+        try:
+            port.socket.sendto(window.run, client)
+        except OSError as error:
+            self._outbox.fail(peer_of(*client), error.errno or 0)
+        return True
+
+    def _take_many(self, port: _Port) -> None:
+        """Take a batch, and let the answers wait to be sent."""
+        count = self._inbox.receive(port.fd)
+        if count < self._few:
+            port.singly = _SINGLY
+        if count:
+            now = self._clock()
+            self._turns.give_way(now)
+            self._take(count, port, now)
 
     def tick(self, now: float) -> None:
         """Retransmit what is due, and send what waits."""
@@ -134,9 +190,10 @@ class TftpLoop:
         """End every transfer and tell the clients."""
         self._send(self._engine.close(self._clock()))
         self._outbox.flush()
+        self._poll.close()
 
-    def _take(self, count: int, now: float) -> None:
-        inbox, quick = self._inbox, self._quick
+    def _take(self, count: int, port: _Port, now: float) -> None:
+        inbox, outbox, quick = self._inbox, self._outbox, port.quick
         heads, lengths = inbox.heads(count), inbox.lengths(count)
         if lengths != _ONLY_ACKS[count]:
             heads = tuple(
@@ -145,37 +202,40 @@ class TftpLoop:
             )
         peers: list[Peer] = []
         messages: list[bytes] = []
+        outbox.use(port.fd)
         for slot, peer, head in zip(range(count), inbox.peers(count), heads, strict=True):
             transfer = quick.get(peer)
             if transfer is None or transfer.window.awaited != head:
-                self._outbox.add_messages(peers, messages)
+                outbox.add_messages(peers, messages)
                 peers, messages = [], []
-                self._give_engine(inbox.datagram(slot, lengths[slot]), client_of(peer), now)
+                self._give_engine(inbox.datagram(slot, lengths[slot]), client_of(peer), port, now)
+                outbox.use(port.fd)
                 continue
             window = transfer.next_window(now)
             if window.segment:
-                self._outbox.add_message_run(peer, window.message, window.segment)
+                outbox.add_message_run(peer, window.message, window.segment)
             else:
                 peers.append(peer)
                 messages.append(window.message)
-        self._outbox.add_messages(peers, messages)
+        outbox.add_messages(peers, messages)
 
-    def _give_engine(self, data: bytes, client: Client, now: float) -> float:
+    def _give_engine(self, data: bytes, client: Client, port: _Port, now: float) -> None:
         self._other = True
-        self._send(self._engine.receive(data, client, now))
+        self._send(self._engine.receive(data, client, self._numbers[port.fd], now))
         self._remember(client)
-        return now
 
     def _sweep(self, now: float) -> None:
         self._send(self._engine.handle_timer(now))
-        ended = [client for client, one in self._quick_by_client.items() if one.finished]
-        for client in ended:
-            self._forget(client)
+        for port in self._ports:
+            ended = [client for client, one in port.quick_by_client.items() if one.finished]
+            for client in ended:
+                self._forget(client)
 
     def _send(self, outgoing: Sequence[Outgoing]) -> None:
         """Send what the engine gave: several to one client that follow each other are a window."""
-        for client, window in groupby(outgoing, key=itemgetter(1)):
-            self._outbox.add_datagrams(peer_of(*client), [datagram for datagram, _ in window])
+        for (client, number), window in groupby(outgoing, key=itemgetter(1, 2)):
+            self._outbox.use(self._ports[number].fd)
+            self._outbox.add_datagrams(peer_of(*client), [datagram for datagram, *_ in window])
 
     def _give_up(self, now: float) -> None:
         """End the transfers to clients that cannot be reached: no route, port 0, a firewall."""
@@ -188,10 +248,11 @@ class TftpLoop:
         self._forget(client)
         transfer = self._engine.transfer(client)
         if transfer is not None and transfer.answered and isinstance(transfer.blocks, ReadyBlocks):
-            self._quick[peer_of(*client)] = self._quick_by_client[client] = transfer
+            port = self._quick_ports[client] = self._ports[self._engine.port(client)]
+            port.quick[peer_of(*client)] = port.quick_by_client[client] = transfer
 
     def _forget(self, client: Client) -> None:
-        transfer = self._quick_by_client.pop(client, None)
-        if transfer is not None:
-            del self._quick[peer_of(*client)]
-            self._outbox.hold(transfer.blocks)
+        port = self._quick_ports.pop(client, None)
+        if port is not None:
+            del port.quick[peer_of(*client)]
+            self._outbox.hold(port.quick_by_client.pop(client).blocks)

@@ -1,7 +1,7 @@
-"""The process that serves TFTP: ``python -m bootserve.servers.tftp_worker UDP PIPE TERMS``.
+"""The process that serves TFTP: ``python -m bootserve.servers.tftp_worker UDP… PIPE TERMS``.
 
 Packets come by the hundred thousand a second, and must neither wait for the event loop that serves
-DHCP and HTTP, nor make those wait. So this process waits in recvmmsg(2) and does nothing else. It
+DHCP and HTTP, nor make those wait. So this process does nothing else. It
 holds no rights, opens no file, and asks the server for each file by name over the pipe.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import secrets
 import select
 import socket
-import struct
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -30,7 +31,7 @@ from bootserve.wire.tftp_options import Limits
 __all__ = ["Worker", "main"]
 
 _WAKE = 0.1
-"""Seconds that one call waits for packets at most while transfers are under way."""
+"""Seconds between two looks at the pipe while transfers are under way."""
 _UNSENT = 10_000
 _EVENTS_IN_MESSAGE = 64
 _COUNT_EVERY = 1.0
@@ -39,10 +40,12 @@ _CHEAP_EVENTS = 20
 
 
 class Worker:
-    """Serves the bound UDP socket ``sock`` until told to stop, or until the server is gone."""
+    """Serves the bound UDP ``sockets`` until told to stop, or until the server is gone.
 
-    def __init__(self, sock: socket.socket, pipe: Pipe, terms: dict[str, int]) -> None:
-        self._socket = sock
+    Requests come to the first of them; each transfer leaves from one of the others.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket], pipe: Pipe, terms: dict[str, int]) -> None:
         self._pipe = pipe
         self._answers = Answers(pipe)
         self._unsent: deque[list[Any]] = deque()
@@ -52,13 +55,12 @@ class Worker:
             lookup=self._answers.find,
             on_event=self._note,
             limits=Limits(terms["blksize"], terms["windowsize"]),
+            ports=len(sockets) - 1,
+            draw=secrets.randbelow,
             max_transfers=terms["max_transfers"],
             max_per_address=terms["max_per_address"],
         )
-        self._loop = TftpLoop(sock, self._engine)
-        wake = struct.pack("=qq", 0, int(_WAKE * 1e6))
-        sock.setblocking(True)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wake)
+        self._loop = TftpLoop(sockets, self._engine)
 
     def run(self) -> None:
         """Serve until the server says to stop, or is gone; then tell the clients and the server."""
@@ -95,10 +97,10 @@ class Worker:
     def _wait(self) -> bool:
         """Wait for a packet or a message; return whether there is a packet."""
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+        poll.register(self._loop, select.POLLIN)
         poll.register(self._pipe, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         ready = poll.poll(1000 * _WAKE if len(self._engine) or self._left_out else None)
-        return any(fd == self._socket.fileno() for fd, _ in ready)
+        return any(fd == self._loop.fileno() for fd, _ in ready)
 
     def _read_pipe(self) -> bool:
         """Take the server's answers; return whether it says to stop."""
@@ -144,11 +146,11 @@ class Worker:
 
 
 def main() -> None:
-    """Serve the socket and the pipe that were inherited as file descriptors."""
-    udp, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    """Serve the sockets and the pipe that were inherited as file descriptors."""
+    *udp, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:-1])
     confine()
     gc.freeze()
-    Worker(udp, Pipe(pipe), json.loads(sys.argv[3])).run()
+    Worker(udp, Pipe(pipe), json.loads(sys.argv[-1])).run()
 
 
 if __name__ == "__main__":

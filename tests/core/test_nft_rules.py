@@ -114,3 +114,9 @@ def test_chains_of_other_hooks_and_families_do_not_count() -> None:
     for key, value in (("hook", "forward"), ("family", "ip6")):
         chain = dict(document["nftables"][2]["chain"], **{key: value})
         assert judge_ruleset({"nftables": [{"chain": chain}]}, TFTP).fate is Fate.ACCEPTED
+
+
+def test_an_answer_to_the_server_is_of_an_established_connection() -> None:
+    answer = Incoming("eth1", "udp", 40000, "established")
+    assert judge_ruleset(ruleset([NEW, ACCEPT], policy="drop"), answer).fate is Fate.ACCEPTED
+    assert judge_ruleset(ruleset([dport(69), ACCEPT], policy="drop"), answer).fate is Fate.DROPPED

@@ -13,6 +13,7 @@ from itertools import cycle, islice
 from bootserve.wire.dhcp import build
 from bootserve.wire.tftp_packets import Ack, Data, OptionAck, Request, parse
 from tests.support.dhcp import DISCOVER
+from tests.support.tftp import ClientSocket
 
 __all__ = ["BIOS", "SERVER", "STUBBORN", "Pest"]
 
@@ -61,18 +62,19 @@ class Pest:
             connection.close()
 
     def fetch(self) -> None:
-        """Fetch an NBP by TFTP, in one window."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("10.45.255.1", 0))
-            sock.connect((SERVER, 69))
+        """Fetch an NBP by TFTP, in great windows once they are granted."""
+        with ClientSocket((SERVER, 69), "10.45.255.1") as sock:
             sock.settimeout(5)
             options = (("blksize", "1432"), ("windowsize", "64"))
-            sock.send(Request(NBP, options=options).to_bytes())
+            sock.put(Request(NBP, options=options).to_bytes())
             with contextlib.suppress(TimeoutError):  # what is lost is not asked for again
-                assert isinstance(parse(sock.recv(2048)), OptionAck)
-                sock.send(Ack(0).to_bytes())
-                while not isinstance(packet := parse(sock.recv(2048)), Data) or (
-                    len(packet.payload) == 1432
-                ):
-                    pass
-                sock.send(Ack(packet.block).to_bytes())
+                granted = parse(sock.take())
+                assert isinstance(granted, OptionAck)
+                windowsize, complete = int(dict(granted.options)["windowsize"]), False
+                sock.put(Ack(0).to_bytes())
+                while not complete:
+                    packet = parse(sock.take())
+                    if isinstance(packet, Data):
+                        complete = len(packet.payload) < 1432
+                        if complete or packet.block % windowsize == 0:
+                            sock.put(Ack(packet.block).to_bytes())

@@ -28,6 +28,7 @@ from bootserve.wire.dhcp import build
 from bootserve.wire.tftp_packets import Request
 from tests.flood.pest import BIOS, SERVER, Pest
 from tests.support.dhcp import DISCOVER
+from tests.support.tftp import ClientSocket
 
 DISCOVERS, HALF_OPEN, IDLE, SLOW = 50_000, 10_000, 2_000, 50
 ROUND_SECONDS = 0.05
@@ -65,7 +66,7 @@ class Storm:
         self._packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self._packet.bind(("eth1", 0))
         self._request = Request("undionly.kpxe", options=(("blksize", "1432"),)).to_bytes()
-        self.half_open: list[socket.socket] = []
+        self.half_open: list[ClientSocket] = []
         self.readers: list[socket.socket] = []
         self._idle: dict[int, socket.socket] = {}
         self._closed = select.epoll()
@@ -82,18 +83,16 @@ class Storm:
     def open_transfers(self) -> None:
         """Ask from an address each, until all are answered."""
         for begin in range(0, HALF_OPEN, _AT_ONCE):
-            asking: dict[int, socket.socket] = {}
+            asking: dict[int, ClientSocket] = {}
             answered = select.epoll()
             for number in range(begin, begin + _AT_ONCE):
-                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-                sock.bind((f"10.45.{number >> 8}.{number & 255}", 0))
-                sock.connect((SERVER, 69))
+                sock = ClientSocket((SERVER, 69), f"10.45.{number >> 8}.{number & 255}")
                 answered.register(sock, select.EPOLLIN)
                 asking[sock.fileno()] = sock
             self.discover(100)
             while asking:
                 for sock in asking.values():
-                    sock.send(self._request)
+                    sock.put(self._request)
                 end = time.monotonic() + 1
                 while asking and time.monotonic() < end:
                     for fd, _ in answered.poll(0.1):
@@ -135,7 +134,7 @@ class Storm:
         while not select.select([sys.stdin], [], [], ROUND_SECONDS)[0]:
             self.discover(100)
             for sock in islice(again, 50):
-                sock.send(self._request)
+                sock.put(self._request)
             self.pester()
             self.connect_idle()
             self.readers = [sock for sock in self.readers if reads(sock)]

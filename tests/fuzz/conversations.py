@@ -10,12 +10,20 @@ from bootserve.core.quirks import Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
 from bootserve.errors import NotFound
-from bootserve.servers.tftp_engine import Client, Outgoing, TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_engine import (
+    REQUESTS,
+    Client,
+    Outgoing,
+    TftpEngine,
+    TftpEvent,
+    TftpEventKind,
+)
 from bootserve.wire import tftp_packets
 from bootserve.wire.pxe import ClientArch
 from bootserve.wire.tftp_options import Limits
 from tests.fuzz import seeds
 from tests.fuzz.target import Target, joined
+from tests.support.tftp import by_turns
 
 __all__ = ["TARGETS"]
 
@@ -115,7 +123,7 @@ FILES = {"ipxe.efi": bytes(range(256)) * 300, "small": b"some", "slow": bytes(90
 CLIENTS: list[Client] = [("10.77.0.2", 2000), ("10.77.0.2", 2001), ("10.77.0.3", 2000)]
 NEWCOMER: Client = ("10.77.0.9", 2000)
 MOST_TRANSFERS, UNANSWERED = 2, 3
-TIMER, CUT = 4, 8
+TIMER, CUT, FORGED = 4, 8, 16
 
 
 class Network:
@@ -129,6 +137,8 @@ class Network:
             lookup=self.find,
             on_event=self.events.append,
             limits=Limits(),
+            ports=2,
+            draw=by_turns(),
             max_transfers=MOST_TRANSFERS,
         )
         self._sent = dict.fromkeys({address for address, _ in CLIENTS}, 0)
@@ -145,11 +155,12 @@ class Network:
         going = {one for one, transfer in under_way.items() if transfer and transfer.answered}
         done = {one.client for one in self.events if one.kind in ANSWERED}
         self._answered |= {address for address, _ in going | done}
-        for datagram, client in out:
+        for datagram, client, port in out:
             packet = tftp_packets.parse(joined(datagram))
             if isinstance(packet, tftp_packets.Data):
                 transfer = self.engine.transfer(client)
                 assert transfer is not None
+                assert port == self.engine.port(client)
                 at = (packet.block - 1) * transfer.terms.blksize
                 content = transfer.blocks.content
                 assert packet.payload == content[at : at + transfer.terms.blksize]
@@ -167,8 +178,8 @@ class Network:
         assert sorted(begun) == sorted(one.client for one in ends)
         whole = [one for one in ends if one.kind is TftpEventKind.COMPLETED]
         assert all(one.bytes_sent in map(len, FILES.values()) for one in whole)
-        [(datagram, client)] = self.engine.receive(_RRQ, NEWCOMER, self.now)
-        assert client == NEWCOMER
+        [(datagram, client, port)] = self.engine.receive(_RRQ, NEWCOMER, REQUESTS, self.now)
+        assert (client, port) == (NEWCOMER, self.engine.port(NEWCOMER))
         assert joined(datagram) == b"\0\3\0\1" + FILES["ipxe.efi"][:512]
 
 
@@ -196,7 +207,11 @@ def tftp_service(data: bytes) -> None:
         else:
             network.now += 0.01
             client = CLIENTS[piece[0] % len(CLIENTS)]
-            network.check(engine.receive(piece[1:], client, network.now))
+            # A request goes where requests go, and a client's other packets where its file came
+            # from, unless it is a forger's, who has to guess.
+            forged, request = piece[0] & FORGED, piece[1:3] in (b"\0\1", b"\0\2")
+            port = REQUESTS if request else engine.port(client)
+            network.check(engine.receive(piece[1:], client, port ^ bool(forged), network.now))
     network.end()
 
 
@@ -217,6 +232,8 @@ def _tftp_seeds() -> list[bytes]:
         seeds.session(a + _RRQ, b + _RRQ, c + _RRQ, tick, tick, tick, tick, *_acks(c, 4)[1:]),
         seeds.session(a + slow, b + slow, b"", *_acks(a, 3)[1:], *_acks(b, 3)[1:]),
         seeds.session(a + small, *_acks(a, 2), b + small, c + small, bytes((CUT,)), tick),
+        seeds.session(a + _RRQ, bytes((FORGED,)) + b"\0\4\0\1", b + _RRQ, *_acks(b, 4)[1:]),
+        seeds.session(b + _RRQ, b + b"\0\4\0\1", bytes((FORGED,)) + b"\0\4\0\2", tick, a + _RRQ),
         seeds.session(a + b"\0\2x\0octet\0", a + _RRQ.replace(b"octet", b"mail"), a + b"\0\1"),
     ]
 

@@ -48,6 +48,25 @@ def peer(sock: socket.socket) -> int:
     return peer_of(*sock.getsockname())
 
 
+def outbox_by(sock: socket.socket) -> Outbox:
+    outbox = Outbox()
+    outbox.use(sock.fileno())
+    return outbox
+
+
+def test_what_waits_for_one_socket_leaves_by_it_when_another_is_used(
+    server: socket.socket, client: socket.socket
+) -> None:
+    outbox = outbox_by(server)
+    with bound() as other:
+        outbox.add_datagrams(peer(client), [b"first"])
+        outbox.use(other.fileno())
+        outbox.add_datagrams(peer(client), [b"second"])
+        outbox.flush()
+        assert client.recvfrom(2000) == (b"first", server.getsockname())
+        assert client.recvfrom(2000) == (b"second", other.getsockname())
+
+
 @pytest.mark.parametrize("client", [("10.1.2.3", 69), ("255.255.255.255", 65535), ("0.0.0.0", 0)])
 def test_a_peer_is_an_address_and_a_port(client: tuple[str, int]) -> None:
     assert client_of(peer_of(*client)) == client
@@ -83,7 +102,6 @@ def test_more_than_fits_is_taken_by_further_calls(
 
 
 def test_nothing_has_come(server: socket.socket) -> None:
-    server.setblocking(False)
     assert Inbox().receive(server.fileno()) == 0
 
 
@@ -97,7 +115,7 @@ def test_a_socket_that_fails_is_said() -> None:
 
 
 def test_datagrams_go_to_their_peers_in_order(server: socket.socket) -> None:
-    outbox, data = Outbox(server.fileno()), random.Random(1).randbytes(5000)
+    outbox, data = outbox_by(server), random.Random(1).randbytes(5000)
     with bound("127.0.0.2") as first, bound("127.0.0.3") as second:
         for number in range(2 * SLOTS + 1):
             to = (first, second)[number % 2]
@@ -119,7 +137,7 @@ def test_a_run_leaves_as_its_segments(
     """Without checksums the kernel refuses to cut a message up, and each goes by its own."""
     if not checksums:
         server.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
-    outbox, data = Outbox(server.fileno()), random.Random(1).randbytes(length)
+    outbox, data = outbox_by(server), random.Random(1).randbytes(length)
     outbox.add_run(peer(client), address_of(data), length, segment)
     outbox.add_datagrams(peer(client), [b"end"])
     outbox.flush()
@@ -130,7 +148,7 @@ def test_a_run_leaves_as_its_segments(
 
 
 def test_messages_after_a_run_are_whole_again(server: socket.socket, client: socket.socket) -> None:
-    outbox = Outbox(server.fileno())
+    outbox = outbox_by(server)
     outbox.add_datagrams(peer(client), [b"ab", b"cd", b"e"])
     outbox.flush()
     outbox.add_datagrams(peer(client), [b"a longer one"])
@@ -141,7 +159,7 @@ def test_messages_after_a_run_are_whole_again(server: socket.socket, client: soc
 def test_messages_that_were_described_go_behind_what_waits(
     server: socket.socket, client: socket.socket
 ) -> None:
-    outbox, data = Outbox(server.fileno()), random.Random(1).randbytes(5000)
+    outbox, data = outbox_by(server), random.Random(1).randbytes(5000)
     to = peer(client)
     outbox.add_message_run(to, message(data, 0, 250), 100)
     outbox.flush()
@@ -160,7 +178,7 @@ def test_messages_that_were_described_go_behind_what_waits(
 def test_who_cannot_be_reached_does_not_keep_the_others_waiting(
     server: socket.socket, client: socket.socket
 ) -> None:
-    outbox = Outbox(server.fileno())
+    outbox = outbox_by(server)
     nowhere = peer_of(HOST, 0)
     everywhere = peer_of("255.255.255.255", 9)
     for to in (nowhere, peer(client), everywhere, peer(client)):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+
 import pytest
 
+from bootserve.servers.tftp import TRANSFER_PORTS
 from bootserve.servers.tftp_budget import ReplyBudget
-from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Request
+from bootserve.servers.tftp_engine import REQUESTS, Client, Outgoing, TftpEngine
+from bootserve.wire.tftp_options import Limits
+from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Packet, Request
 from tests.servers.test_tftp_engine import Bench, run_until
 
 
@@ -68,6 +74,32 @@ def test_an_address_that_answered_is_trusted_for_a_while() -> None:
     assert spend(budget, "192.0.2.1", 601.0) == 3
 
 
+def test_one_that_fetched_a_file_to_its_end_is_proven_as_long_as_it_is_trusted() -> None:
+    budget = ReplyBudget(trust=600.0)
+    budget.answered("192.0.2.1", 0.0)
+    assert not budget.is_proven("192.0.2.1", 0.0)
+    budget.completed("192.0.2.1", 1.0)
+    budget.answered("192.0.2.1", 300.0)
+    assert budget.is_proven("192.0.2.1", 899.0)
+    assert not budget.is_proven("192.0.2.1", 900.0)
+    budget.answered("192.0.2.1", 901.0)
+    assert not budget.is_proven("192.0.2.1", 901.0)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_an_address_in_whose_name_answers_are_forged_gets_nothing_until_it_starts_anew(
+    known: bool,
+) -> None:
+    budget = ReplyBudget(pause=15.0, trust=600.0)
+    if known:
+        budget.completed("192.0.2.1", 0.0)
+    budget.forged("192.0.2.1", 1.0)
+    assert not budget.is_proven("192.0.2.1", 1.0)
+    assert spend(budget, "192.0.2.1", 599.0) == 0
+    budget.again("192.0.2.1")
+    assert spend(budget, "192.0.2.1", 599.0) == 3
+
+
 def test_an_answer_says_whether_others_may_have_had_to_wait() -> None:
     budget = ReplyBudget()
     spend(budget, "192.0.2.1", 0.0, 2)
@@ -80,6 +112,7 @@ def test_memory_is_bounded_under_a_flood_of_addresses() -> None:
     for i in range(10_000):
         budget.spend(f"10.0.{i >> 8}.{i & 255}", 0.0)
         budget.answered(f"10.1.{i >> 8}.{i & 255}", 0.0)
+        budget.forged(f"10.2.{i >> 8}.{i & 255}", 0.0)
     assert len(budget) == 200
 
 
@@ -114,3 +147,68 @@ def test_a_size_probe_is_an_answer() -> None:
     for now in (1.0, 5.0, 13.0, 29.0, 61.0):
         assert bench.send(second, ("192.0.2.7", 2071), now) == [OptionAck((("blksize", "1468"),))]
     assert len(bench.send(Ack(0), ("192.0.2.7", 2071), now=61.1)) == 1
+
+
+def on_the_wire(data: bytes | memoryview) -> int:
+    """Return the bytes that a datagram takes of an Ethernet, with all that is around it."""
+    return 8 + max(60, 14 + 20 + 8 + len(data)) + 4 + 12
+
+
+class Forger:
+    """He asks in the name of others, sees nothing of what they are sent, and answers by guess.
+
+    ``spent`` are the bytes that he sends, and ``brought`` those that his victims get, on the wire.
+    """
+
+    def __init__(self) -> None:
+        self.drawn, self.guessed = random.Random(1), random.Random(2)
+        self.engine = TftpEngine(
+            lookup={"nbp": bytes(1_000_000)}.__getitem__,
+            on_event=lambda _: None,
+            limits=Limits(),
+            ports=TRANSFER_PORTS,
+            draw=self.drawn.randrange,
+        )
+        self.spent = self.brought = 0
+
+    def send(self, packet: Packet, client: Client, port: int, now: float) -> None:
+        data = packet.to_bytes()
+        self.spent += on_the_wire(data)
+        self.count(self.engine.receive(data, client, port, now))
+
+    def count(self, out: Sequence[Outgoing]) -> None:
+        self.brought += sum(on_the_wire(datagram) for datagram, *_ in out)
+
+    def attack(
+        self, client: Client, now: float, windowsize: int, last: int, ports: int = TRANSFER_PORTS
+    ) -> None:
+        """Ask for the file, and acknowledge it up to ``last`` to one of the first ``ports``."""
+        options = (("blksize", "1468"), ("windowsize", str(windowsize)))
+        port = self.guessed.randint(1, ports)
+        self.send(Request("nbp", options=options), client, REQUESTS, now)
+        for block in range(0, last + 1, windowsize):
+            self.send(Ack(block), client, port, now)
+
+
+def victims(count: int) -> list[Client]:
+    return [(f"10.0.{number >> 8}.{number & 255}", 2000) for number in range(count)]
+
+
+@pytest.mark.parametrize("windowsize", [1, 2])
+def test_a_forger_who_answers_too_gains_little_by_guessing(windowsize: int) -> None:
+    """Of a megabyte each; with one port for all he would bring 18 to 200 times what he sends."""
+    forger = Forger()
+    for client in victims(1024):
+        forger.attack(client, 0.0, windowsize, 682)
+        # Where he reached the end there are greater windows, and less ports to guess.
+        forger.attack(client, 0.0, 32, 682, 8)
+    assert forger.brought < 1.3 * forger.spent
+
+
+def test_a_forger_who_answers_once_gains_little_by_what_is_sent_again() -> None:
+    forger = Forger()
+    for number, client in enumerate(victims(1024)):
+        forger.attack(client, 100.0 * number, 2, 0)
+        while (when := forger.engine.timer()) is not None:
+            forger.count(forger.engine.handle_timer(when))
+    assert forger.brought < 5 * forger.spent

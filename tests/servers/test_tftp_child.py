@@ -24,6 +24,7 @@ from bootserve.errors import NotFound, Unavailable
 from bootserve.servers.pipe import Pipe
 from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
 from bootserve.wire.tftp_packets import Ack, Data, Error, Packet, Request, parse
+from tests.support.tftp import ClientSocket
 
 HOST = "127.0.0.1"
 
@@ -59,9 +60,7 @@ class Client:
     """A lock-step client that asks again after a second, as firmware does."""
 
     def __init__(self, port: int, number: int = 0) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.socket.bind((f"127.0.3.{number + 1}", 0))
-        self.socket.connect((HOST, port))
+        self.socket = ClientSocket((HOST, port), f"127.0.3.{number + 1}")
 
     def __enter__(self) -> Client:
         return self
@@ -70,15 +69,14 @@ class Client:
         self.socket.close()
 
     def send(self, packet: Packet) -> None:
-        self.socket.send(packet.to_bytes())
+        self.socket.put(packet.to_bytes())
 
     async def ask(self, packet: Packet) -> Packet:
-        loop = asyncio.get_running_loop()
         for _ in range(30):
-            await loop.sock_sendall(self.socket, packet.to_bytes())
+            self.send(packet)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
-                    return parse(await loop.sock_recv(self.socket, 2048))
+                    return parse(await self.socket.get())
         raise AssertionError(f"no answer to {packet}")
 
     async def fetch(self, name: str) -> bytes:
@@ -244,7 +242,7 @@ async def test_answers_that_find_no_room_in_the_pipe_are_sent_later(
         return ends
 
     monkeypatch.setattr(Pipe, "pair", narrow)
-    files, loop = Files(), asyncio.get_running_loop()
+    files = Files()
     names = [f"no{number:03}" for number in range(100)]
     async with serving(files, asyncio.Queue()) as server:
         assert server.pid is not None
@@ -261,7 +259,7 @@ async def test_answers_that_find_no_room_in_the_pipe_are_sent_later(
             assert len(files.asked) < len(names)
             os.kill(server.pid, signal.SIGCONT)
             async with asyncio.timeout(60):
-                answers = [parse(await loop.sock_recv(one.socket, 600)) for one in clients]
+                answers = [parse(await one.socket.get()) for one in clients]
     assert answers == [Error(1, "no such file")] * 100
 
 

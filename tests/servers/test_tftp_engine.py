@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bootserve.errors import NotFound, Unresolvable
 from bootserve.servers.tftp_engine import (
+    REQUESTS,
     Outgoing,
     TftpEngine,
     TftpEvent,
@@ -18,6 +19,7 @@ from bootserve.servers.tftp_engine import (
 )
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse
+from tests.support.tftp import by_turns
 
 FILES = {"ipxe.efi": random.Random(7).randbytes(20_000), "sub/empty": b""}
 CLIENT = ("192.0.2.7", 2070)
@@ -49,6 +51,8 @@ class Bench:
             lookup=lookup,
             on_event=self.events.append,
             limits=Limits(),
+            ports=64,
+            draw=by_turns(),
             max_transfers=max_transfers,
             max_per_address=max_per_address,
         )
@@ -56,9 +60,11 @@ class Bench:
     def send(
         self, packet: Packet, client: tuple[str, int] = CLIENT, now: float = 0.0
     ) -> list[Packet]:
-        outgoing = self.engine.receive(packet.to_bytes(), client, now)
-        assert all(to == client for _, to in outgoing)
-        return [parse(bytes(datagram)) for datagram, _ in outgoing]
+        """Send to the port of the client's transfer, and a request to that for requests."""
+        port = REQUESTS if isinstance(packet, Request) else self.engine.port(client)
+        outgoing = self.engine.receive(packet.to_bytes(), client, port, now)
+        assert all(to == client for _, to, _ in outgoing)
+        return [parse(bytes(datagram)) for datagram, *_ in outgoing]
 
     def fetch(
         self, name: str, client: tuple[str, int] = CLIENT, options: Options = (), now: float = 0.0
@@ -102,7 +108,7 @@ def test_the_servers_root_may_be_named(name: str) -> None:
 def test_the_two_requests_of_ovmf() -> None:
     bench = Bench()
     probe = Request("ipxe.efi", options=(("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")))
-    granted = (("tsize", "20000"), ("blksize", "1468"), ("windowsize", "4"))
+    granted = (("tsize", "20000"), ("blksize", "1468"), ("windowsize", "2"))
     assert bench.send(probe) == [OptionAck(granted)]
     assert bench.send(Error(8, "User aborted the transfer"), now=0.1) == []
     second = Request("ipxe.efi", options=(("blksize", "1468"), ("windowsize", "4")))
@@ -175,7 +181,7 @@ MALFORMED = [
 @pytest.mark.parametrize("data", MALFORMED)
 def test_a_malformed_request_gets_one_clear_error(data: bytes) -> None:
     bench = Bench()
-    ((datagram, to),) = bench.engine.receive(data, CLIENT, 0.0)
+    ((datagram, to, _),) = bench.engine.receive(data, CLIENT, REQUESTS, 0.0)
     reply = parse(bytes(datagram))
     assert isinstance(reply, Error)
     assert (to, reply.code) == (CLIENT, 4)
@@ -199,7 +205,7 @@ def test_a_malformed_request_gets_one_clear_error(data: bytes) -> None:
 )
 def test_what_is_no_request_is_never_answered(data: bytes) -> None:
     bench = Bench()
-    assert bench.engine.receive(data, CLIENT, 0.0) == ()
+    assert bench.engine.receive(data, CLIENT, REQUESTS, 0.0) == ()
     assert bench.events == []
     assert bench.still_serves()
 
@@ -217,7 +223,9 @@ def test_random_datagrams_never_raise_and_leave_the_server_serving(
 ) -> None:
     bench = Bench()
     for i, (data, port) in enumerate(datagrams):
-        bench.engine.receive(data, ("192.0.2.7", port), i / 10)
+        client = ("192.0.2.7", port)
+        for to in {REQUESTS, 1, bench.engine.port(client)}:
+            bench.engine.receive(data, client, to, i / 10)
         bench.engine.handle_timer(i / 10)
     assert bench.still_serves()
 
@@ -228,8 +236,9 @@ def test_random_requests_never_raise_and_leave_the_server_serving(
 ) -> None:
     bench = Bench()
     bench.send(Request("ipxe.efi"))
-    bench.engine.receive(opcode + rest, CLIENT, 0.1)
-    bench.engine.receive(opcode + rest, ("192.0.2.8", 9), 0.1)
+    for port in (bench.engine.port(CLIENT), REQUESTS):
+        bench.engine.receive(opcode + rest, CLIENT, port, 0.1)
+        bench.engine.receive(opcode + rest, ("192.0.2.8", 9), port, 0.1)
     assert bench.still_serves()
 
 
@@ -256,7 +265,8 @@ def test_at_most_three_datagrams_go_to_an_address_that_has_not_answered(asked: R
     sent = 0
     for i in range(500 + 3600):
         now = min(i, 500) * 0.02 + max(0, i - 500)
-        sent += len(bench.engine.receive(asked.to_bytes(), ("192.0.2.7", 1024 + i % 250), now))
+        client = ("192.0.2.7", 1024 + i % 250)
+        sent += len(bench.engine.receive(asked.to_bytes(), client, REQUESTS, now))
         sent += len(run_until(bench, now))
     assert sent == 3
     assert bench.still_serves(now=3610.0)
@@ -266,12 +276,16 @@ def test_an_address_with_many_clients_is_served_once_one_of_them_has_answered() 
     bench = Bench()
     clients = [("192.0.2.7", port) for port in range(2000, 2050)]
     asked = Request("ipxe.efi", options=(("blksize", "1468"),)).to_bytes()
-    greeted = [reply for client in clients for reply in bench.engine.receive(asked, client, 0.0)]
+    greeted = [
+        reply for client in clients for reply in bench.engine.receive(asked, client, REQUESTS, 0.0)
+    ]
     assert len(greeted) == 3
-    released = bench.engine.receive(Ack(0).to_bytes(), clients[0], 0.001)
+    port = bench.engine.port(clients[0])
+    released = bench.engine.receive(Ack(0).to_bytes(), clients[0], port, 0.001)
     assert isinstance(parse(bytes(released[0][0])), Data)
-    assert [to for _, to in released] == [clients[0], *clients[3:]]
-    assert all(isinstance(parse(bytes(datagram)), OptionAck) for datagram, _ in released[1:])
+    assert [to for _, to, _ in released] == [clients[0], *clients[3:]]
+    assert [port for _, to, port in released] == [bench.engine.port(to) for _, to, _ in released]
+    assert all(isinstance(parse(bytes(datagram)), OptionAck) for datagram, *_ in released[1:])
 
 
 def test_a_client_that_goes_silent_is_given_up_and_told_of() -> None:
@@ -340,16 +354,23 @@ def test_half_open_transfers_give_way_oldest_first() -> None:
 
 def test_of_those_that_wait_for_a_file_only_who_keeps_a_place_is_sent_it() -> None:
     known = {"large": bytes(2000)}
-    engine = TftpEngine(lookup=known.get, on_event=lambda _: None, limits=Limits(), max_transfers=2)
+    engine = TftpEngine(
+        lookup=known.get,
+        on_event=lambda _: None,
+        limits=Limits(),
+        ports=1,
+        draw=by_turns(),
+        max_transfers=2,
+    )
     live, first, last = [(f"192.0.2.{i}", 1024) for i in range(3)]
-    engine.receive(Request("large").to_bytes(), live, 0.0)
-    engine.receive(Ack(1).to_bytes(), live, 0.0)
+    engine.receive(Request("large").to_bytes(), live, REQUESTS, 0.0)
+    engine.receive(Ack(1).to_bytes(), live, 1, 0.0)
     for client in (first, last):
-        assert not engine.receive(Request("slow").to_bytes(), client, 0.0)
+        assert not engine.receive(Request("slow").to_bytes(), client, REQUESTS, 0.0)
     known["slow"] = b"content"
-    assert [to for _, to in engine.resume("slow", 0.1)] == [last]
+    assert [to for _, to, _ in engine.resume("slow", 0.1)] == [last]
     assert engine.transfer(first) is None
-    [(datagram, to)] = engine.receive(Request("slow").to_bytes(), first, 4.0)
+    [(datagram, to, _)] = engine.receive(Request("slow").to_bytes(), first, REQUESTS, 4.0)
     assert (parse(bytes(datagram)), to) == (Data(1, b"content"), first)
 
 
@@ -366,12 +387,14 @@ def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
 
 def test_a_late_answer_still_completes_the_transfer() -> None:
     bench = Bench()
+    assert bench.fetch("ipxe.efi") == FILES["ipxe.efi"]
+    bench.events.clear()
     asked = Request("ipxe.efi", options=(("windowsize", "65535"), ("blksize", "1468")))
-    assert len(bench.send(asked, now=0.0)) == 1
-    assert len(run_until(bench, 6.8)) == 2
-    window = bench.send(Ack(0), now=6.9)
+    assert len(bench.send(asked, now=1.0)) == 1
+    assert len(run_until(bench, 7.8)) == 2
+    window = bench.send(Ack(0), now=7.9)
     assert [packet.block for packet in window if isinstance(packet, Data)] == list(range(1, 15))
-    assert bench.send(Ack(14), now=7.5) == []
+    assert bench.send(Ack(14), now=8.5) == []
     assert bench.kinds() == [STARTED, COMPLETED]
 
 
@@ -390,7 +413,9 @@ def test_stopping_tells_the_clients_that_answered() -> None:
     bench = Bench()
     answer_first(bench, ("192.0.2.1", 1))
     bench.send(Request("ipxe.efi"), ("192.0.2.2", 1))
-    ((datagram, to),) = bench.engine.close(1.0)
+    port = bench.engine.port(("192.0.2.1", 1))
+    ((datagram, to, by),) = bench.engine.close(1.0)
+    assert by == port > REQUESTS
     assert (parse(bytes(datagram)), to) == (Error(0, "the server is stopping"), ("192.0.2.1", 1))
     assert bench.kinds() == [STARTED, STARTED, FAILED, FAILED]
     assert len(bench.engine) == 0

@@ -8,65 +8,71 @@ from collections.abc import Iterator
 
 import pytest
 
+from bootserve.servers.mmsg import SLOTS
 from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse
+from tests.support.tftp import by_turns
 
 CONTENT = random.Random(1).randbytes(100_000)
 LARGE = random.Random(2).randbytes((8 << 20) + 1)
 
 
 class Bench:
-    """A loop on a loopback socket, its clock, and a client."""
+    """A loop on loopback sockets, its clock, and a client."""
 
     def __init__(self, *, singly: bool) -> None:
         self.now = 0.0
         self.events: list[TftpEvent] = []
-        self.server, self.client = (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            for _ in range(2)
-        )
-        self.server.bind(("127.0.0.1", 0))
+        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+        for sock in self.sockets:
+            sock.bind(("127.0.0.1", 0))
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.client.bind(("127.0.0.2", 0))
-        self.client.connect(self.server.getsockname())
+        self.served_from = self.sockets[0].getsockname()
         engine = TftpEngine(
             lookup={"nbp": CONTENT, "large": LARGE}.__getitem__,
             on_event=self.events.append,
             limits=Limits(),
+            ports=3,
+            draw=by_turns(),
         )
         self.engine = engine
-        self.loop = TftpLoop(self.server, engine, lambda: self.now)
-        self.singly = singly
-        if singly:
-            self.be_a_single_client()
-            self.events.clear()
+        self.loop = TftpLoop(self.sockets, engine, lambda: self.now, few=SLOTS if singly else 0)
+        self.fetch_first()
+        self.events.clear()
 
     def close(self) -> None:
-        self.server.close()
-        self.client.close()
+        self.loop.close()
+        for sock in (*self.sockets, self.client):
+            sock.close()
 
     def received(self) -> list[Packet]:
-        packets = []
+        packets: list[Packet] = []
         while True:
             try:
-                packets.append(parse(self.client.recv(70_000)))
+                data, self.served_from = self.client.recvfrom(70_000)
             except BlockingIOError:
                 return packets
+            packets.append(parse(data))
+
+    def put(self, *datagrams: bytes) -> None:
+        """Send requests to the port for them, and others to where the last packet came from."""
+        requests = self.sockets[0].getsockname()
+        for datagram in datagrams:
+            is_request = datagram[:2] == b"\0\1"
+            self.client.sendto(datagram, requests if is_request else self.served_from)
 
     def send(self, *datagrams: bytes) -> list[Packet]:
         """Send all, let the server have one turn, and return what it answers."""
-        for datagram in datagrams:
-            self.client.send(datagram)
+        self.put(*datagrams)
         self.now += 0.001
-        if self.singly:
-            self.loop.run(until=self.now)
-        else:
-            self.loop.turn()
+        self.loop.turn()
         return self.received()
 
-    def be_a_single_client(self) -> None:
-        """Fetch a file in lock-step, after which the loop expects datagrams to come alone."""
+    def fetch_first(self) -> None:
+        """Fetch a file in lock-step, after which greater windows are granted."""
         (data,) = self.send(Request("nbp").to_bytes())
         while isinstance(data, Data) and len(data.payload) == 512:
             (data,) = self.send(Ack(data.block).to_bytes())
@@ -88,7 +94,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 @pytest.mark.parametrize(
     ("name", "content", "windowsize"),
-    [("nbp", CONTENT, 1), ("nbp", CONTENT, 3), ("nbp", CONTENT, 64), ("large", LARGE, 64)],
+    [("nbp", CONTENT, 1), ("nbp", CONTENT, 3), ("nbp", CONTENT, 32), ("large", LARGE, 32)],
 )
 def test_a_whole_file(bench: Bench, name: str, content: bytes, windowsize: int) -> None:
     """The large one is beyond what is laid out, and its packets are made one by one."""
@@ -116,8 +122,8 @@ def test_an_ack_that_is_cut_short_is_not_completed_by_what_lay_there(bench: Benc
     assert bench.send(Ack(2).to_bytes()) == []  # not sent yet, and now in the buffer
     bench.send(Ack(1).to_bytes())
     assert bench.send(Ack(1).to_bytes()) == []
-    bench.client.send(Ack(2).to_bytes())
-    bench.server.recv(4)
+    bench.put(Ack(2).to_bytes())
+    assert [sock.recv(4) for sock in bench.sockets if sock.getsockname() == bench.served_from]
     for cut in (b"\0\4", b"\0\4\0", b"", b"\0"):
         assert bench.send(cut) == []
     (data,) = bench.send(Ack(2).to_bytes())
@@ -164,3 +170,17 @@ def test_closing_tells_the_client(bench: Bench) -> None:
     bench.ask()
     bench.loop.close()
     assert bench.received() == [Error(0, "the server is stopping")]
+
+
+def test_an_acknowledgement_to_another_port_ends_the_transfer(bench: Bench) -> None:
+    assert len(bench.ask()) == 1
+    right = bench.served_from
+    bench.served_from = next(
+        sock.getsockname() for sock in bench.sockets[1:] if sock.getsockname() != right
+    )
+    assert bench.send(Ack(1).to_bytes()) == []
+    bench.served_from = right
+    assert bench.send(Ack(1).to_bytes()) == []
+    assert bench.events[-1].kind is TftpEventKind.FAILED
+    assert "another port" in bench.events[-1].detail
+    assert bench.send(Request("nbp").to_bytes()) == []

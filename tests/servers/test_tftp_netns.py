@@ -15,6 +15,7 @@ from bootserve.errors import NotFound
 from bootserve.servers.tftp import TftpEvent, TftpEventKind, TftpServer
 from bootserve.wire.tftp_packets import Ack, Data, OptionAck, Request, parse
 from tests.support.netns import inside, ip, joined
+from tests.support.tftp import ClientSocket
 
 pytestmark = pytest.mark.netns
 
@@ -76,6 +77,18 @@ async def test_blocks_fit_the_interfaces_mtu(pair: tuple[str, str]) -> None:
     assert (events[-1].client[0], events[-1].blksize) == (CLIENT, 1368)
 
 
+async def test_a_firewall_that_keeps_track_of_connections_lets_the_acknowledgements_in(
+    pair: tuple[str, str],
+) -> None:
+    rules = (
+        "add table ip f; add chain ip f input { type filter hook input priority 0; policy drop; };"
+        "add rule ip f input udp dport 69 accept; add rule ip f input ct state established accept"
+    )
+    filter_packets(pair[0], rules)
+    async with serving(pair[0], "boot0", lambda _: None):
+        assert await curl(pair[1]) == (0, FILES["nbp"])
+
+
 async def test_only_the_named_interface_is_served(pair: tuple[str, str]) -> None:
     events: list[TftpEvent] = []
     async with serving(pair[0], "lo", events.append):
@@ -87,7 +100,7 @@ async def test_a_client_that_becomes_unreachable_ends_its_transfer(pair: tuple[s
     events: asyncio.Queue[TftpEvent] = asyncio.Queue()
     async with serving(pair[0], "boot0", events.put_nowait):
         with inside(pair[1]):
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            sock = ClientSocket((SERVER, 69))
         with sock:
             await ask_and_answer(sock)
             ip("-n", pair[0], "link", "set", "boot0", "down")
@@ -99,13 +112,18 @@ async def test_a_client_that_becomes_unreachable_ends_its_transfer(pair: tuple[s
         assert await curl(pair[1]) == (0, FILES["nbp"])
 
 
-async def ask_and_answer(sock: socket.socket) -> None:
-    """Ask for the file in windows of 64 and acknowledge the OACK."""
-    loop = asyncio.get_running_loop()
+def filter_packets(namespace: str, rules: str) -> None:
+    subprocess.run(["ip", "netns", "exec", namespace, "nft", rules], check=True, timeout=10)
+
+
+async def ask_and_answer(sock: ClientSocket) -> int:
+    """Ask for the file in windows of 64 blocks, acknowledge the OACK and return what it grants."""
     asked = Request("nbp", options=(("blksize", "1468"), ("windowsize", "64")))
-    await loop.sock_sendto(sock, asked.to_bytes(), (SERVER, 69))
-    assert isinstance(parse(await loop.sock_recv(sock, 2048)), OptionAck)
-    await loop.sock_sendto(sock, Ack(0).to_bytes(), (SERVER, 69))
+    sock.put(asked.to_bytes())
+    granted = parse(await sock.get())
+    assert isinstance(granted, OptionAck)
+    sock.put(Ack(0).to_bytes())
+    return int(dict(granted.options)["windowsize"])
 
 
 def limit_rate(namespace: str, rate: str) -> None:
@@ -114,36 +132,36 @@ def limit_rate(namespace: str, rate: str) -> None:
     subprocess.run([*command, *shape], check=True, timeout=10)
 
 
-async def fetch(sock: socket.socket) -> bytes:
-    """Fetch the file in windows of 64 from a server that loses nothing."""
-    loop = asyncio.get_running_loop()
-    await ask_and_answer(sock)
+async def fetch(sock: ClientSocket) -> bytes:
+    """Fetch the file in the windows that are granted from a server that loses nothing."""
+    windowsize = await ask_and_answer(sock)
     received, last, complete = b"", 0, False
     while not complete:
-        packet = parse(await loop.sock_recv(sock, 2048))
+        packet = parse(await sock.get())
         assert isinstance(packet, Data)
         if packet.block <= last:
             continue  # sent again, because this client was slow to answer
         assert packet.block == last + 1
         received, last = received + packet.payload, packet.block
         complete = len(packet.payload) < 1468
-        if complete or last % 64 == 0:
-            await loop.sock_sendto(sock, Ack(last).to_bytes(), (SERVER, 69))
+        if complete or last % windowsize == 0:
+            sock.put(Ack(last).to_bytes())
     return received
 
 
 async def test_a_full_send_buffer_delays_and_loses_nothing(pair: tuple[str, str]) -> None:
-    """The link takes 200 Mbit/s, and 60 windows of 64 blocks are more than the buffer holds."""
+    """The link takes 200 Mbit/s, and 60 windows of 32 blocks are more than the buffer holds."""
     events: list[TftpEvent] = []
     limit_rate(pair[0], "200mbit")
     with contextlib.ExitStack() as stack:
         with inside(pair[1]):
-            made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(60)]
+            made = [ClientSocket((SERVER, 69)) for _ in range(60)]
         for sock in made:
-            stack.enter_context(sock).setblocking(False)
+            stack.enter_context(sock)
             # what a busy machine does not read in time must not be lost on this side
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
         async with serving(pair[0], "boot0", events.append), asyncio.timeout(60):
+            assert await curl(pair[1]) == (0, FILES["nbp"])  # whole windows are granted then
             fetched = await asyncio.gather(*map(fetch, made))
     assert fetched == [FILES["nbp"]] * 60
-    assert [event.kind for event in events].count(TftpEventKind.COMPLETED) == 60
+    assert [event.kind for event in events].count(TftpEventKind.COMPLETED) == 1 + 60

@@ -21,6 +21,7 @@ __all__ = ["check_firewall", "check_ports"]
 
 LOOPBACK = "127.0.0.1"
 NFT_SECONDS = 20
+FREE_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
 
@@ -128,6 +129,7 @@ def check_firewall(checkup: Checkup) -> Iterator[Finding]:
         yield ruleset
         return
     bad = [found for port in _ports(checkup) if (found := _judged(port, ruleset))]
+    bad += [found for name in checkup.interfaces if (found := _judged_transfer(name, ruleset))]
     yield from bad
     if not bad:
         yield ok("firewall", "nftables lets clients reach every port")
@@ -165,3 +167,18 @@ def _judged(port: _Port, ruleset: dict[str, Any]) -> Finding | None:
         found = f"whether nftables lets {port} in on {interface} depends on {verdict.where}"
         return warning("firewall", found, "Look at that rule: nft -a list ruleset.")
     return None
+
+
+def _judged_transfer(interface: str, ruleset: dict[str, Any]) -> Finding | None:
+    """Look at what comes back to a TFTP transfer, which leaves from a port that the kernel gave."""
+    first, last = FREE_PORTS.read_text().split()
+    acknowledgement = Incoming(interface, "udp", int(first), "established")
+    verdict = judge_ruleset(ruleset, acknowledgement)
+    if verdict.fate is not Fate.DROPPED:
+        return None
+    return error(
+        "firewall",
+        f"nftables drops what nodes answer to a TFTP transfer, UDP {first} to {last} on "
+        f"{interface}: {verdict.where}",
+        f"Add a rule before it: iifname {interface} ct state established accept.",
+    )

@@ -131,7 +131,8 @@ TABLE = "add table inet filter; add chain inet filter input { type filter hook i
         (TABLE + "}; add rule inet filter input iifname eth1 udp dport { 60-67 } counter reject",
          "UDP 67 (DHCP)"),
         (TABLE + "policy drop; }; add rule inet filter input udp dport { 67, 69, 4011 } accept; "
-         "add rule inet filter input iifname lo accept", "TCP 8080 (boot plane HTTP)"),
+         "add rule inet filter input iifname lo accept; "
+         "add rule inet filter input ct state established accept", "TCP 8080 (boot plane HTTP)"),
         ("add table ip raw; add chain ip raw pre { type filter hook input priority -300; }; "
          "add chain ip raw sub; add rule ip raw sub meta l4proto udp th dport 4011 drop; "
          "add rule ip raw pre jump sub", "UDP 4011 (PXE boot server)"),
@@ -141,6 +142,21 @@ def test_a_firewall_that_drops(doctor: Doctor, server: Namespace, rules: str, po
     server.run(["nft", rules])
     found = doctor.finds("firewall", "nftables drops ")
     assert f"nftables drops {port} on eth1" in found.found
+
+
+def test_a_firewall_that_drops_what_clients_answer(doctor: Doctor, server: Namespace) -> None:
+    accept = "add rule inet filter input"
+    ports = "udp dport { 67, 69, 4011 } accept"
+    server.run(
+        [
+            "nft",
+            f"{TABLE} policy drop; }}; {accept} {ports}; {accept} tcp dport 8080 accept;"
+            f"{accept} iifname lo accept",
+        ]
+    )
+    found = doctor.finds("firewall", "nftables drops what nodes answer to a TFTP transfer")
+    assert "policy drop" in found.found
+    assert found.action.endswith("iifname eth1 ct state established accept.")
 
 
 def test_a_firewall_that_lets_clients_in(doctor: Doctor, server: Namespace) -> None:
