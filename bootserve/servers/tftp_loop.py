@@ -113,6 +113,8 @@ class TftpLoop:
         now = self._clock()
         while now < until and not self._other and not self._outbox.failed:
             self._receive(until - now)
+            if self._alone >= _ALONE and len(self._ready) == 1:
+                self._follow(self._ready[0])
             now = self._clock()
         self.tick(now)
 
@@ -127,19 +129,17 @@ class TftpLoop:
         self._outbox.flush()
         self._alone = self._alone + 1 if ready == self._ready else 0
         self._ready = ready
-        if len(ready) == 1 and ready[0].singly and self._alone >= _ALONE:
-            self._follow(ready[0])
 
     def _follow(self, port: _Port) -> None:
         """Wait at one socket for a while, as long as something comes: nothing does to others."""
-        for _ in range(_SINGLY):
+        for _ in range(port.singly):
             if not self._take_one(port, 0) or self._other or self._outbox.failed:
                 break
             self._outbox.flush()
 
     def _take_one(self, port: _Port, flags: int) -> bool:
         """Take a datagram and answer it at once; return whether there was one."""
-        port.singly = max(0, port.singly - 1)
+        port.singly -= 1
         try:
             data, client = port.socket.recvfrom(SLOT_SIZE, flags)
         except OSError as error:
