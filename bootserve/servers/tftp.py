@@ -3,10 +3,11 @@
 The sockets are bound here, where the right to is, and kept: packets that come while a worker is
 started again wait in them.
 
-Requests come to one port, and each transfer leaves from one of some others that is drawn for it, so
-that nobody can answer for a client without guessing (:mod:`.tftp_budget`). A port to itself, as RFC
-1350 section 4 has it, would leave nothing to take or send many at a time: what came to thousands of
-sockets costs a system call or two for each datagram.
+Requests come to one port. A transfer to an address that has proven itself leaves from there too,
+so that many datagrams can be taken and sent at a time: OVMF, iPXE, tftp-hpa, atftp and curl take
+that as well as a port to itself, which RFC 1350 section 4 gives each. A transfer to another leaves
+from one of some other ports that is drawn for it, so that nobody can answer in its name without
+guessing (:mod:`.tftp_budget`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ __all__ = ["TRANSFER_PORTS", "TftpEvent", "TftpEventKind", "TftpServer", "open_s
 
 TRANSFER_PORTS = 32
 _RECEIVE_BUFFER = 4 << 20
-_SEND_BUFFER = 128 << 10
-"""Bytes that may wait in the kernel, each socket's: more would wait longer than clients do."""
+_SEND_BUFFER = 1 << 20
+"""Bytes that may wait in the kernel: more of them would wait longer than clients do."""
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; the socket module does not name it
 _SIOCGIFMTU = 0x8921
 
@@ -61,7 +62,7 @@ class TftpServer:
         lookup: Callable[[str], bytes],
         on_event: Callable[[TftpEvent], None],
         max_blksize: int | None = None,
-        max_windowsize: int = 32,
+        max_windowsize: int = 64,
         max_transfers: int = 4096,
         max_per_address: int = 1024,
         sockets: Sequence[socket.socket] = (),
@@ -134,13 +135,10 @@ def open_sockets(address: str, port: int, interface: str | None) -> Sequence[soc
     The first is bound to ``port``, for the requests, and the others to ports that were free.
     """
     with contextlib.ExitStack() as undo:
-        requests = undo.enter_context(_open_socket(address, port, interface))
-        _set_receive_buffer(requests)
-        transfers = [
-            undo.enter_context(_open_socket(address, 0, interface)) for _ in range(TRANSFER_PORTS)
-        ]
+        ports = port, *(0 for _ in range(TRANSFER_PORTS))
+        sockets = [undo.enter_context(_open_socket(address, one, interface)) for one in ports]
         undo.pop_all()
-    return requests, *transfers
+    return sockets
 
 
 def _open_socket(address: str, port: int, interface: str | None) -> socket.socket:
@@ -149,6 +147,7 @@ def _open_socket(address: str, port: int, interface: str | None) -> socket.socke
         if interface is not None:
             name = interface.encode() + b"\0"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        _set_receive_buffer(sock)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         sock.bind((address, port))
     except OSError as error:

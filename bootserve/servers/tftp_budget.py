@@ -14,11 +14,11 @@ then: the pause between two such chances doubles each time in vain, up to ten mi
 
 A forger who answers in the name of the address as well has to know where to: a transfer leaves from
 a port that is drawn for it (RFC 1350 section 4). An acknowledgement that comes to another port ends
-the transfer, and nothing more goes to that address. So he has one guess for each address, is not
-told whether it was right, and has to guess again for the next transfer. An address that never
-fetched a file to its end is sent windows of two blocks at most; one that did has a port of fewer,
-so that more datagrams come to each at a time. By all that, a forger brings about as many bytes as
-he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
+the transfer, and nothing more goes to that address. So he has one guess for each address, and is
+not told whether it was right. An address is sent windows of two blocks at most, until it has
+fetched two files to their ends from drawn ports. Then it is proven for a while: its transfers have
+the one port that all know, which is faster, and prove nothing more. On the whole a forger brings
+about as many bytes as he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
 
 When the table is full the address that came first is forgotten: to have one forgotten takes as many
 requests as the table has places.
@@ -29,15 +29,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-__all__ = ["ReplyBudget"]
+__all__ = ["PROOFS", "ReplyBudget"]
+
+PROOFS = 2
+"""By luck a forger completes one transfer of as many as there are ports, too often for one to be a
+proof where a megabyte may follow for a dozen datagrams."""
 
 
 @dataclass(slots=True)
 class _Trust:
-    """Given to an address at ``since``; ``proven`` when it has fetched a file to its end."""
+    """Given to an address at ``since``, which has fetched so many files to their ends."""
 
     since: float
-    proven: bool = False
+    fetched: int = 0
 
 
 @dataclass(slots=True)
@@ -104,21 +108,21 @@ class ReplyBudget:
         """Note an answer from ``address``; return whether its budget had been used up."""
         spent = self._spent.pop(address, None)
         trust = self._trust_of(address, now)
-        self._trusted[address] = _Trust(now, trust is not None and trust.proven)
+        self._trusted[address] = _Trust(now, 0 if trust is None else trust.fetched)
         self._trusted.move_to_end(address)
         if len(self._trusted) > self._remembered:
             self._trusted.popitem(last=False)
         return spent is not None and spent.sent >= self._datagrams
 
     def completed(self, address: str, now: float) -> None:
-        """Note that ``address`` fetched a file to its end."""
+        """Note that ``address`` fetched a file to its end, from a port that was drawn."""
         self.answered(address, now)
-        self._trusted[address].proven = True
+        self._trusted[address].fetched += 1
 
     def is_proven(self, address: str, now: float) -> bool:
-        """Return whether ``address`` is trusted and has fetched a file to its end."""
+        """Return whether ``address`` is trusted and has fetched as much as proves it."""
         trust = self._trust_of(address, now)
-        return trust is not None and trust.proven
+        return trust is not None and trust.fetched >= PROOFS
 
     def forged(self, address: str, now: float) -> None:
         """Note that somebody answers in the name of ``address`` who does not get what it is sent.

@@ -36,7 +36,8 @@ Client: TypeAlias = tuple[str, int]
 """An IPv4 address and a UDP port."""
 
 REQUESTS = 0
-"""The port that requests come to. The others are the transfers', from 1 on."""
+"""The port that requests come to, and that transfers to a proven address leave from. The others
+are those of the other transfers, from 1 on."""
 
 Outgoing: TypeAlias = tuple[Datagram, Client, int]
 """A datagram, where it goes, and the port that it leaves from. Several to one client that follow
@@ -53,10 +54,6 @@ thousand objects costs less than a timer that is moved at each ACK."""
 _UNPROVEN_WINDOW = 2
 """Blocks that go at most at once to an address which fetched nothing to its end yet: see
 :mod:`.tftp_budget` for what a forger would gain by more."""
-_PROVEN_PORTS = 8
-"""Ports that transfers leave from to an address which fetched a file to its end: the fewer, the
-more datagrams come to each at a time."""
-
 _NOTHING: tuple[Outgoing, ...] = ()
 
 
@@ -106,6 +103,11 @@ class _Session:
     greeted: bool = False
     answered: bool = False
 
+    @property
+    def drawn(self) -> bool:
+        """Whether an answer proves anything: it came to a port that could not be known."""
+        return self.port != REQUESTS
+
 
 class TftpEngine:
     """Serves what ``lookup`` knows, read-only, to any number of clients.
@@ -113,9 +115,9 @@ class TftpEngine:
     ``lookup`` should return the same object for the same content, or transfers do not share it.
     ``max_transfers`` bounds the transfers under way: when it is reached, the oldest that was never
     answered gives way, and when all were answered the request is refused as busy.
-    ``max_per_address`` bounds those of one address. ``ports`` are those of the transfers, and
-    ``draw`` gives a number below another that nobody can foresee: that an acknowledgement comes to
-    the port which was drawn is what shows that the client is where it says it is
+    ``max_per_address`` bounds those of one address. There are ``ports`` beside that for requests,
+    and ``draw`` gives a number below another that nobody can foresee: that an acknowledgement comes
+    to the port which was drawn is what shows that the client is where it says it is
     (:mod:`.tftp_budget`).
     """
 
@@ -255,7 +257,7 @@ class TftpEngine:
         session = self._sessions.get(client)
         if session is not None and session.port == port:
             session.transfer.receive(packet, now)
-            if session.transfer.probed:
+            if session.transfer.probed and session.drawn:
                 self._budget.answered(client[0], now)
             if session.transfer.finished:
                 self._finish(client, session, now)
@@ -285,7 +287,7 @@ class TftpEngine:
         if not proven:
             limits = Limits(limits.blksize, min(limits.windowsize, _UNPROVEN_WINDOW))
         terms = negotiate(request.options, len(content), limits)
-        port = 1 + self._draw(min(self._ports, _PROVEN_PORTS) if proven else self._ports)
+        port = REQUESTS if proven else 1 + self._draw(self._ports)
         session = _Session(request, ReadTransfer(content, terms, now), port, now)
         if not self._sessions:
             self._sweep_at = now + _SWEEP
@@ -316,7 +318,7 @@ class TftpEngine:
         # Not before: a forged request shall not cost the making of a whole file's packets.
         transfer.use(self._layouts.blocks(transfer.blocks.content, transfer.terms))
         self._unanswered.pop(client, None)
-        if not self._budget.answered(client[0], now):
+        if not session.drawn or not self._budget.answered(client[0], now):
             return []
         outgoing: list[Outgoing] = []
         for other in [other for other in self._unanswered if other[0] == client[0]]:
@@ -373,7 +375,7 @@ class TftpEngine:
         if not self._per_address[client[0]]:
             del self._per_address[client[0]]
         outcome = _outcome(session)
-        if outcome is TftpEventKind.COMPLETED:
+        if outcome is TftpEventKind.COMPLETED and session.drawn:
             self._budget.completed(client[0], now)
         self._report(outcome, client, session, now)
 

@@ -37,13 +37,13 @@ from bootserve.wire.tftp_transfer import ReadTransfer
 __all__ = ["TftpLoop"]
 
 _ACK_LENGTH = 4
-_FEW = 3
+_FEW = 2
 """Datagrams at a time for which the arrays are worth it."""
 _SINGLY = 32
 """Datagrams that are taken one by one where fewer came, before it is looked again."""
 
-_ALONE = 8
-"""Times in a row that the same socket alone is ready, after which it is waited at without epoll."""
+_IN_A_ROW = 8
+"""Times that the same is seen before it is taken for what comes next."""
 _PATIENCE = struct.pack("=qq", 0, 5000)
 """A timeval: how long is waited there while nothing comes, and something may come to others."""
 
@@ -59,6 +59,8 @@ class _Port:
         self.fd = sock.fileno()
         self.quick: dict[Peer, ReadTransfer] = {}
         self.quick_by_client: dict[Client, ReadTransfer] = {}
+        self.few = 0
+        """Times in a row that few datagrams came at a time."""
         self.singly = 0
         """Datagrams to take one by one before it is looked again how many come at a time."""
 
@@ -67,8 +69,8 @@ class TftpLoop:
     """Serves what comes to ``sockets`` as ``engine`` says. ``clock`` is in seconds.
 
     They are bound; how long a call on them waits is set here. Requests come to the first, and the
-    others are the ports that the engine numbers from 1 on.
-    Where less than ``few`` datagrams come to a socket at a time, they are taken one by one.
+    others are the ports that the engine numbers from 1 on. Where less than ``few`` datagrams come
+    to a socket at a time, they are taken one by one.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class TftpLoop:
         now = self._clock()
         while now < until and not self._other and not self._outbox.failed:
             self._receive(until - now)
-            if self._alone >= _ALONE and len(self._ready) == 1:
+            if self._alone >= _IN_A_ROW and len(self._ready) == 1:
                 self._follow(self._ready[0])
             now = self._clock()
         self.tick(now)
@@ -166,7 +168,8 @@ class TftpLoop:
     def _take_many(self, port: _Port) -> None:
         """Take a batch, and let the answers wait to be sent."""
         count = self._inbox.receive(port.fd)
-        if count < self._few:
+        port.few = port.few + 1 if count < self._few else 0
+        if port.few >= _IN_A_ROW:
             port.singly = _SINGLY
         if count:
             now = self._clock()

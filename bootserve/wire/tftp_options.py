@@ -28,10 +28,10 @@ class Limits:
     """What a server grants at most: bytes per block, and blocks per window."""
 
     blksize: int = 1468
-    windowsize: int = 32
+    windowsize: int = 64
 
     @classmethod
-    def for_mtu(cls, mtu: int, windowsize: int = 32) -> Limits:
+    def for_mtu(cls, mtu: int, windowsize: int = 64) -> Limits:
         """Return the limits whose datagrams fit ``mtu`` (bytes, IP header included) unfragmented.
 
         A fragmented block is lost with any of its fragments, and some firmware cannot

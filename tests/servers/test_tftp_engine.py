@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootserve.errors import NotFound, Unresolvable
+from bootserve.servers.tftp_budget import PROOFS
 from bootserve.servers.tftp_engine import (
     REQUESTS,
     Outgoing,
@@ -387,7 +388,8 @@ def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
 
 def test_a_late_answer_still_completes_the_transfer() -> None:
     bench = Bench()
-    assert bench.fetch("ipxe.efi") == FILES["ipxe.efi"]
+    for _ in range(PROOFS):
+        assert bench.fetch("ipxe.efi") == FILES["ipxe.efi"]
     bench.events.clear()
     asked = Request("ipxe.efi", options=(("windowsize", "65535"), ("blksize", "1468")))
     assert len(bench.send(asked, now=1.0)) == 1
@@ -419,3 +421,14 @@ def test_stopping_tells_the_clients_that_answered() -> None:
     assert (parse(bytes(datagram)), to) == (Error(0, "the server is stopping"), ("192.0.2.1", 1))
     assert bench.kinds() == [STARTED, STARTED, FAILED, FAILED]
     assert len(bench.engine) == 0
+
+
+def test_a_proven_address_is_served_from_the_port_for_requests() -> None:
+    """What it fetches from there proves nothing: ten minutes after the last proof it is over."""
+    bench = Bench()
+    ports = []
+    for now in (0.0, 1.0, 2.0, 300.0, 600.0, 601.0, 602.0, 603.0):
+        assert bench.send(Request("sub/empty"), now=now) == [Data(1, b"")]
+        ports.append(bench.engine.port(CLIENT))
+        assert bench.send(Ack(1), now=now) == []
+    assert [port == REQUESTS for port in ports] == [False] * 2 + [True] * 3 + [False] * 2 + [True]

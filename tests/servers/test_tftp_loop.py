@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bootserve.servers.mmsg import SLOTS
+from bootserve.servers.tftp_budget import PROOFS
 from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
 from bootserve.wire.tftp_options import Limits
@@ -20,17 +21,18 @@ LARGE = random.Random(2).randbytes((8 << 20) + 1)
 
 
 class Bench:
-    """A loop on loopback sockets, its clock, and a client."""
+    """A loop on loopback sockets, its clock, and a client that fetched ``proofs`` files before."""
 
-    def __init__(self, *, singly: bool) -> None:
+    def __init__(self, *, singly: bool, proofs: int = PROOFS) -> None:
         self.now = 0.0
         self.events: list[TftpEvent] = []
         self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
         for sock in self.sockets:
             sock.bind(("127.0.0.1", 0))
+        self.at = [sock.getsockname() for sock in self.sockets]
         self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.client.bind(("127.0.0.2", 0))
-        self.served_from = self.sockets[0].getsockname()
+        self.served_from = self.at[0]
         engine = TftpEngine(
             lookup={"nbp": CONTENT, "large": LARGE}.__getitem__,
             on_event=self.events.append,
@@ -40,7 +42,8 @@ class Bench:
         )
         self.engine = engine
         self.loop = TftpLoop(self.sockets, engine, lambda: self.now, few=SLOTS if singly else 0)
-        self.fetch_first()
+        for _ in range(proofs):
+            self.fetch_first()
         self.events.clear()
 
     def close(self) -> None:
@@ -59,10 +62,9 @@ class Bench:
 
     def put(self, *datagrams: bytes) -> None:
         """Send requests to the port for them, and others to where the last packet came from."""
-        requests = self.sockets[0].getsockname()
         for datagram in datagrams:
             is_request = datagram[:2] == b"\0\1"
-            self.client.sendto(datagram, requests if is_request else self.served_from)
+            self.client.sendto(datagram, self.at[0] if is_request else self.served_from)
 
     def send(self, *datagrams: bytes) -> list[Packet]:
         """Send all, let the server have one turn, and return what it answers."""
@@ -72,7 +74,7 @@ class Bench:
         return self.received()
 
     def fetch_first(self) -> None:
-        """Fetch a file in lock-step, after which greater windows are granted."""
+        """Fetch a file in lock-step."""
         (data,) = self.send(Request("nbp").to_bytes())
         while isinstance(data, Data) and len(data.payload) == 512:
             (data,) = self.send(Ack(data.block).to_bytes())
@@ -94,7 +96,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 
 @pytest.mark.parametrize(
     ("name", "content", "windowsize"),
-    [("nbp", CONTENT, 1), ("nbp", CONTENT, 3), ("nbp", CONTENT, 32), ("large", LARGE, 32)],
+    [("nbp", CONTENT, 1), ("nbp", CONTENT, 3), ("nbp", CONTENT, 64), ("large", LARGE, 64)],
 )
 def test_a_whole_file(bench: Bench, name: str, content: bytes, windowsize: int) -> None:
     """The large one is beyond what is laid out, and its packets are made one by one."""
@@ -111,6 +113,24 @@ def test_a_whole_file(bench: Bench, name: str, content: bytes, windowsize: int) 
     assert len(bench.engine) == 0
 
 
+@pytest.mark.parametrize("few", [False, True])
+def test_a_stranger_is_served_from_a_port_that_is_drawn(few: bool) -> None:
+    bench = Bench(singly=few, proofs=0)
+    served_from = []
+    for _ in range(PROOFS + 1):
+        window, received, last = bench.ask("nbp", 1 if few else 2), bytearray(), 0
+        while window:
+            for data in window:
+                assert isinstance(data, Data)
+                received += data.payload
+                last = data.block
+            window = bench.send(Ack(last).to_bytes())
+        assert received == CONTENT
+        served_from.append(bench.served_from)
+    bench.close()
+    assert served_from == [bench.at[1], bench.at[2], bench.at[0]]
+
+
 def test_two_acks_in_one_turn(bench: Bench) -> None:
     bench.ask(windowsize=4)
     packets = bench.send(Ack(4).to_bytes(), Ack(8).to_bytes()) + bench.send()
@@ -123,7 +143,7 @@ def test_an_ack_that_is_cut_short_is_not_completed_by_what_lay_there(bench: Benc
     bench.send(Ack(1).to_bytes())
     assert bench.send(Ack(1).to_bytes()) == []
     bench.put(Ack(2).to_bytes())
-    assert [sock.recv(4) for sock in bench.sockets if sock.getsockname() == bench.served_from]
+    bench.sockets[bench.at.index(bench.served_from)].recv(4)
     for cut in (b"\0\4", b"\0\4\0", b"", b"\0"):
         assert bench.send(cut) == []
     (data,) = bench.send(Ack(2).to_bytes())
@@ -175,9 +195,7 @@ def test_closing_tells_the_client(bench: Bench) -> None:
 def test_an_acknowledgement_to_another_port_ends_the_transfer(bench: Bench) -> None:
     assert len(bench.ask()) == 1
     right = bench.served_from
-    bench.served_from = next(
-        sock.getsockname() for sock in bench.sockets[1:] if sock.getsockname() != right
-    )
+    bench.served_from = next(at for at in bench.at if at != right)
     assert bench.send(Ack(1).to_bytes()) == []
     bench.served_from = right
     assert bench.send(Ack(1).to_bytes()) == []
