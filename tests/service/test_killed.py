@@ -1,4 +1,8 @@
-"""The server is killed 100 times while 1,000 clients write: nothing acknowledged is lost."""
+"""The server is killed 100 times while 1,000 clients write: nothing acknowledged is lost.
+
+That is ``make test-long``; ``make test`` has a fourth of the kills and of the clients, in the same
+proportion.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,22 @@ from vm_harness.lab import Lab
 
 from tests.support.api import Admin
 
-KILLS = 100
-WRITES = 1000
 NODES = 20
 SECONDS = 120.0
 MAC = "02:00:00:44:{:02x}:{:02x}"
+
+
+@dataclass(frozen=True)
+class Size:
+    """``writes`` clients, at most so many ``connections`` at once, while so many ``kills`` come."""
+
+    kills: int
+    writes: int
+    connections: int
+
+
+QUICK = Size(kills=25, writes=250, connections=100)
+WHOLE = Size(kills=100, writes=1000, connections=1000)
 
 
 class Victim:
@@ -68,24 +83,23 @@ class Victim:
 
 @dataclass
 class Writers:
-    """``WRITES`` clients at once, each with one write that it repeats until it is acknowledged.
+    """Clients at once, each with one write that it repeats until it is acknowledged.
 
-    ``connections`` is how many of them at most the server has at one moment, the others wait;
     ``begun`` are those that a kill ended before their end was on record, and ``refused`` counts
     what else was answered.
     """
 
     victim: Victim
-    connections: int
+    size: Size
     acknowledged: dict[int, Any] = field(default_factory=dict)
     up: asyncio.Event = field(default_factory=asyncio.Event)
     begun: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        connector = aiohttp.UnixConnector(str(self.victim.socket), limit=self.connections)
+        connector = aiohttp.UnixConnector(str(self.victim.socket), limit=self.size.connections)
         async with aiohttp.ClientSession(connector=connector) as session:
-            await asyncio.gather(*(self._write(session, n) for n in range(WRITES)))
+            await asyncio.gather(*(self._write(session, n) for n in range(self.size.writes)))
 
     async def _write(self, session: aiohttp.ClientSession, n: int) -> None:
         method, path, body = write(n)
@@ -134,7 +148,7 @@ async def answers(path: Path) -> None:
 
 async def kill_again_and_again(victim: Victim, writers: Writers) -> None:
     dice = random.Random(4711)
-    for _ in range(KILLS):
+    for _ in range(writers.size.kills):
         victim.start()
         if dice.random() < 0.1:  # in the midst of its start
             await asyncio.sleep(dice.random() * 0.3)
@@ -148,14 +162,14 @@ async def kill_again_and_again(victim: Victim, writers: Writers) -> None:
         victim.kill()
         writers.up.clear()
         victim.socket.unlink(missing_ok=True)
-    assert len(writers.acknowledged) < WRITES, "the writes ended before the kills did"
+    assert len(writers.acknowledged) < writers.size.writes, "the writes ended before the kills did"
     victim.start()
     await answers(victim.socket)
     writers.up.set()
 
 
-async def storm(victim: Victim, connections: int) -> Writers:
-    writers = Writers(victim, connections)
+async def storm(victim: Victim, size: Size) -> Writers:
+    writers = Writers(victim, size)
     work = asyncio.create_task(writers.run())
     try:
         await kill_again_and_again(victim, writers)
@@ -188,10 +202,12 @@ def pages(admin: Admin, path: str, name: str) -> list[dict[str, Any]]:
             return found
 
 
-# all at one moment take twice as long: each kill then ends a thousand requests, which come again
-@pytest.mark.parametrize("connections", [100, pytest.param(WRITES, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param(QUICK, id="quick"), pytest.param(WHOLE, id="whole", marks=pytest.mark.matrix)],
+)
 @pytest.mark.timeout(900)
-def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, connections: int) -> None:
+def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, size: Size) -> None:
     admin = Admin(tmp_path / "state")
     victim.start()
     asyncio.run(answers(victim.socket))
@@ -200,9 +216,11 @@ def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, connection
     started = time.monotonic()
     victim.kill()
     victim.socket.unlink(missing_ok=True)
-    writers = asyncio.run(storm(victim, connections))
-    print(f"{KILLS} kills in {time.monotonic() - started:.1f} s, begun: {writers.begun.total()}")
-    assert len(writers.acknowledged) == WRITES
+    writers = asyncio.run(storm(victim, size))
+    print(
+        f"{size.kills} kills in {time.monotonic() - started:.1f} s, begun: {writers.begun.total()}"
+    )
+    assert len(writers.acknowledged) == size.writes
     assert not writers.refused
     # a commit is there or is not: never is its outcome unknown
     assert {n % 10 for n in writers.begun} <= {0, 1}
@@ -212,7 +230,7 @@ def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, connection
     messages = Counter(one["message"] for one in revisions)
     assert {text for text, times in messages.items() if times > 1} == {"before"}
     check_acknowledged(admin, writers, {one["number"]: one["message"] for one in revisions})
-    check_audit(admin, revisions)
+    check_audit(admin, revisions, size)
 
 
 def check_acknowledged(admin: Admin, writers: Writers, messages: dict[int, str]) -> None:
@@ -234,7 +252,7 @@ def check_acknowledged(admin: Admin, writers: Writers, messages: dict[int, str])
                 assert messages[said["revision"]["number"]] == f"write {n}"
 
 
-def check_audit(admin: Admin, revisions: list[dict[str, Any]]) -> None:
+def check_audit(admin: Admin, revisions: list[dict[str, Any]], size: Size) -> None:
     verdict = admin.call("POST", "/audit/verify")
     assert verdict["intact"], json.dumps(verdict["findings"][:5])
     records = pages(admin, "/audit?chain=changes&", "records")
@@ -242,6 +260,8 @@ def check_audit(admin: Admin, revisions: list[dict[str, Any]]) -> None:
     assert [one["revision"] for one in told] == [one["number"] for one in revisions[:-1]]
     assert [one["message"] for one in told] == [one["message"] for one in revisions[:-1]]
     releases = [one for one in records if one["kind"] == "release"]
-    assert len(releases) >= WRITES // 10  # one whose answer was lost is done, and recorded, again
+    assert (
+        len(releases) >= size.writes // 10
+    )  # one whose answer was lost is done, and recorded, again
     starts = [one for one in records if one["kind"] == "server"]
-    assert len(starts) > KILLS // 2
+    assert len(starts) > size.kills // 2
