@@ -93,7 +93,8 @@ CELLS = (
     Cell("bios", "direct", _BIOS, fast="up"),
     Cell("bios", "direct", _BIOS, nic="e1000", fast="script"),
     Cell("uefi", "direct", _PXE10, fast="mounted"),
-    Cell("uefi", "direct", _BINL, shape="binl", fast="mounted"),
+    # to the mounted root it goes in tests/vm/test_shapes.py
+    Cell("uefi", "direct", _BINL, shape="binl", fast="script"),
     Cell("uefi-http", "direct", _HTTP, fast="mounted"),
     Cell("uefi", "direct", (_SCRIPT,), nic="e1000", fast="script"),
     Cell("uefi-arm64", "direct", _ARM, fast="NBP"),
