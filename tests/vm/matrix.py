@@ -21,7 +21,7 @@ whose tagged interface the server serves (``tests/vm/test_vlan.py``)."""
 
 Goal = Literal["NBP", "script", "mounted", "up"]
 """How far a boot is followed: the NBP runs, the script runs, the pinned root is mounted, it is up
-(``tests/vm/test_firmware.py``)."""
+(``tests/vm/test_drift.py``)."""
 
 _NAMES: dict[Firmware, str] = {
     "bios": "BIOS, iPXE in ROM",
