@@ -26,14 +26,14 @@ $(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages
 demo: setup ## boot real VMs through bootserve from pinned generations, and prove what is promised
 	$(ASROOT) $(BIN)/python -m vm_harness.demo
 
-test: setup check ## run every test (under 19 minutes on two cores)
+test: setup check ## run every test (under 25 minutes on two cores)
 	$(ASROOT) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-matrix: setup ## boot every firmware in every way (docs/firmware.md)
 	$(ASROOT) $(BIN)/python -m pytest -n 2 --dist worksteal --durations 0 -m matrix
 
-test-long: setup ## roll out over four real nodes, and kill a server with 1,000 writes in flight (ONLY=hangs)
-	$(ASROOT) $(BIN)/python -m pytest --durations 0 -m matrix tests/service/test_killed.py tests/vm/test_rollout.py \
+test-long: setup ## roll out over four real nodes, cut a node's power, kill a server with 1,000 writes in flight (ONLY=hangs)
+	$(ASROOT) $(BIN)/python -m pytest --durations 0 -m matrix tests/service/test_killed.py tests/vm/test_firmware.py tests/vm/test_rollout.py \
 	  $(if $(ONLY),-k '$(ONLY)')
 
 fuzz: setup ## fuzz what faces the network, TIME seconds a parser (300)

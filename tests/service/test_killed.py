@@ -260,8 +260,7 @@ def check_audit(admin: Admin, revisions: list[dict[str, Any]], size: Size) -> No
     assert [one["revision"] for one in told] == [one["number"] for one in revisions[:-1]]
     assert [one["message"] for one in told] == [one["message"] for one in revisions[:-1]]
     releases = [one for one in records if one["kind"] == "release"]
-    assert (
-        len(releases) >= size.writes // 10
-    )  # one whose answer was lost is done, and recorded, again
+    # one whose answer was lost is done, and recorded, again
+    assert len(releases) >= size.writes // 10
     starts = [one for one in records if one["kind"] == "server"]
     assert len(starts) > size.kills // 2
