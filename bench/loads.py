@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from vm_harness.errors import HarnessError
 
@@ -62,12 +63,17 @@ def drive(
 
 @dataclass(frozen=True)
 class Tftp:
-    """``clients`` at once fetch the NBP again and again, in windows of ``windowsize`` blocks."""
+    """``clients`` at once fetch the NBP again and again, in windows of ``windowsize`` blocks.
+
+    As ``strangers`` they have other addresses each time, so that all transfers are first ones.
+    """
 
     servers: Mapping[str, str]
     clients: int
     windowsize: int = 1
     seconds: float = 3.0
+    strangers: bool = False
+    turn: Iterator[int] = field(default_factory=lambda: cycle(range(2, 64)), compare=False)
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
         """Return MB/s within ``seconds`` and what they cost, and how many transfers failed."""
@@ -80,6 +86,7 @@ class Tftp:
             seconds=seconds,
             clients=self.clients,
             windowsize=self.windowsize,
+            address=f"10.98.{4 * next(self.turn) if self.strangers else 0}.1",
         )
         gigabytes = _number(said, "bytes") / 1e9
         # tftpd-hpa's processes end unwaited for, and their CPU time goes with them
