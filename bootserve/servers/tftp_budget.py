@@ -13,12 +13,13 @@ forge that, in a known node's name and up to this server's port 67, gains three 
 then: the pause between two such chances doubles each time in vain, up to ten minutes.
 
 A forger who answers in the name of the address as well has to know where to: a transfer leaves from
-a port that is drawn for it (RFC 1350 section 4). An acknowledgement that comes to another port ends
-the transfer, and nothing more goes to that address. So he has one guess for each address, and is
-not told whether it was right. An address is sent windows of two blocks at most, until it has
-fetched two files to their ends from drawn ports. Then it is proven for a while: its transfers have
-the one port that all know, which is faster, and prove nothing more. On the whole a forger brings
-about as many bytes as he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
+a port that is drawn for it (RFC 1350 section 4). When the first acknowledgement comes to another
+port, the transfer ends and nothing more goes to that address. So he has one guess for each address,
+and is not told whether it was right. (One that comes later to another port is nobody's, and harms
+no client.) An address is sent windows of two blocks at most, until it has fetched two files to
+their ends from drawn ports. Then it is proven for a while: its transfers have the one port that all
+know, which is faster, and prove nothing more. On the whole a forger brings about as many bytes as
+he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
 
 When the table is full the address that came first is forgotten: to have one forgotten takes as many
 requests as the table has places.

@@ -174,8 +174,9 @@ class TftpEngine:
         if session is None:
             return _NOTHING
         if session.port != port:
-            self._budget.forged(client[0], now)
-            self.abort(client, "an acknowledgement came to another port than its own: forged?", now)
+            if not session.answered:
+                self._budget.forged(client[0], now)
+                self.abort(client, "the first answer came to another port: forged?", now)
             return _NOTHING
         transfer = session.transfer
         replies = [(reply, client, port) for reply in transfer.acknowledge(block, now)]

@@ -192,13 +192,27 @@ def test_closing_tells_the_client(bench: Bench) -> None:
     assert bench.received() == [Error(0, "the server is stopping")]
 
 
-def test_an_acknowledgement_to_another_port_ends_the_transfer(bench: Bench) -> None:
-    assert len(bench.ask()) == 1
+def test_a_first_answer_to_another_port_ends_the_transfer(bench: Bench) -> None:
+    asked = Request("nbp", options=(("blksize", "1000"),)).to_bytes()
+    assert len(bench.send(asked)) == 1
     right = bench.served_from
     bench.served_from = next(at for at in bench.at if at != right)
-    assert bench.send(Ack(1).to_bytes()) == []
+    assert bench.send(Ack(0).to_bytes()) == []
     bench.served_from = right
-    assert bench.send(Ack(1).to_bytes()) == []
+    assert bench.send(Ack(0).to_bytes()) == []
     assert bench.events[-1].kind is TftpEventKind.FAILED
-    assert "another port" in bench.events[-1].detail
-    assert bench.send(Request("nbp").to_bytes()) == []
+    assert bench.events[-1].detail == "the first answer came to another port: forged?"
+    assert bench.send(asked) == []
+
+
+def test_nobody_ends_a_transfer_by_a_later_answer_to_another_port(bench: Bench) -> None:
+    assert len(bench.ask()) == 1
+    right = bench.served_from
+    for at in bench.at:
+        if at != right:
+            bench.served_from = at
+            assert bench.send(Ack(1).to_bytes(), Error(0, "go away").to_bytes()) == []
+    bench.served_from = right
+    (data,) = bench.send(Ack(1).to_bytes())
+    assert isinstance(data, Data)
+    assert data.block == 2
