@@ -6,7 +6,7 @@ sends is :mod:`bootserve.wire.tftp_transfer`'s. No I/O: a datagram and the time 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -143,6 +143,9 @@ class TftpEngine:
         # In order of their requests: the first is the oldest.
         self._unanswered: dict[Client, None] = {}
         self._waiting = Waiting(max_transfers, max_per_address)
+        # Where the last transfer left from of each client that answered: the network may bring a
+        # copy of its last acknowledgement when firmware has begun another from the same port.
+        self._left: OrderedDict[Client, int] = OrderedDict()
         self._per_address: Counter[str] = Counter()
         self._budget = ReplyBudget()
         self._layouts = Layouts()
@@ -174,7 +177,7 @@ class TftpEngine:
         if session is None:
             return _NOTHING
         if session.port != port:
-            if not session.answered:
+            if not session.answered and port != self._left.get(client):
                 self._budget.forged(client[0], now)
                 self.abort(client, "the first answer came to another port: forged?", now)
             return _NOTHING
@@ -371,6 +374,11 @@ class TftpEngine:
 
     def _finish(self, client: Client, session: _Session, now: float) -> None:
         del self._sessions[client]
+        if session.answered:
+            self._left[client] = session.port
+            self._left.move_to_end(client)
+            if len(self._left) > self._max_transfers:
+                self._left.popitem(last=False)
         self._unanswered.pop(client, None)
         self._per_address[client[0]] -= 1
         if not self._per_address[client[0]]:
