@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 from bootserve.errors import InvalidInput, Unavailable
 from bootserve.servers.tftp_child import TftpChild
-from bootserve.servers.tftp_engine import TftpEvent, TftpEventKind
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 from bootserve.wire.tftp_options import Limits
 
 __all__ = ["TRANSFER_PORTS", "TftpEvent", "TftpEventKind", "TftpServer", "open_sockets"]

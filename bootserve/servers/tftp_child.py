@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from bootserve.errors import BootserveError
 from bootserve.servers.child import Child
 from bootserve.servers.pipe import Message, Pipe, PipeClosed
-from bootserve.servers.tftp_engine import TftpEvent, TftpEventKind, find_file
+from bootserve.servers.tftp_engine import find_file
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 from bootserve.servers.tftp_pipe import unpack_event
 
 __all__ = ["TftpChild"]

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 from bootserve.errors import BootserveError, NotFound, PacketError, Refused, Unavailable
 from bootserve.servers.tftp_budget import ReplyBudget
+from bootserve.servers.tftp_events import Client, TftpEvent, TftpEventKind
 from bootserve.servers.tftp_layouts import Layouts
 from bootserve.servers.tftp_waiting import Waiting
 from bootserve.wire.tftp_blocks import Datagram
@@ -23,17 +23,11 @@ from bootserve.wire.tftp_transfer import ReadTransfer, TransferState
 
 __all__ = [
     "REQUESTS",
-    "Client",
     "Lookup",
     "Outgoing",
     "TftpEngine",
-    "TftpEvent",
-    "TftpEventKind",
     "find_file",
 ]
-
-Client: TypeAlias = tuple[str, int]
-"""An IPv4 address and a UDP port."""
 
 REQUESTS = 0
 """The port that requests come to, and that transfers to a proven address leave from. The others
@@ -55,41 +49,6 @@ _UNPROVEN_WINDOW = 2
 """Blocks that go at most at once to an address which fetched nothing to its end yet: see
 :mod:`.tftp_budget` for what a forger would gain by more."""
 _NOTHING: tuple[Outgoing, ...] = ()
-
-
-class TftpEventKind(StrEnum):
-    """What happened. ``probed``: the client asked for the file's size and went, as EDK2 does.
-
-    ``trouble`` is the server's own, and of no client.
-    """
-
-    STARTED = "started"
-    PROBED = "probed"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    REFUSED = "refused"
-    TROUBLE = "trouble"
-
-
-@dataclass(frozen=True, slots=True)
-class TftpEvent:
-    """One line for the log.
-
-    ``filename`` is printable ASCII, whatever the client sent. ``bytes_sent`` counts the bytes of
-    the file that the client acknowledged; ``seconds`` is the time since the request. ``left_out``
-    are the requests that came to nothing and have no event of their own.
-    """
-
-    kind: TftpEventKind
-    client: Client
-    filename: str = ""
-    bytes_sent: int = 0
-    seconds: float = 0.0
-    blksize: int = 0
-    windowsize: int = 0
-    retransmissions: int = 0
-    detail: str = ""
-    left_out: int = 0
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ from bootserve.servers.mmsg import (
     client_of,
     peer_of,
 )
-from bootserve.servers.tftp_engine import Client, Outgoing, TftpEngine
+from bootserve.servers.tftp_engine import Outgoing, TftpEngine
+from bootserve.servers.tftp_events import Client
 from bootserve.servers.turns import Turns
 from bootserve.wire.tftp_blocks import ReadyBlocks
 from bootserve.wire.tftp_transfer import ReadTransfer

@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 from bootserve.errors import BootserveError
-from bootserve.servers.tftp_engine import TftpEvent, TftpEventKind
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 
 __all__ = ["RemoteError", "pack_event", "read_content", "unpack_event"]
 

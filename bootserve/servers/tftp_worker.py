@@ -23,7 +23,8 @@ from typing import Any
 from bootserve.servers.confine import confine
 from bootserve.servers.pipe import Pipe, PipeClosed
 from bootserve.servers.tftp_answers import Answers
-from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_engine import TftpEngine
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
 from bootserve.servers.tftp_pipe import pack_event
 from bootserve.wire.tftp_options import Limits

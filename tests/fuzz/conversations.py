@@ -10,14 +10,8 @@ from bootserve.core.quirks import Quirk, QuirkTable
 from bootserve.core.responder import Answer, Offered, Responder
 from bootserve.core.shapes import ShapeBook
 from bootserve.errors import NotFound
-from bootserve.servers.tftp_engine import (
-    REQUESTS,
-    Client,
-    Outgoing,
-    TftpEngine,
-    TftpEvent,
-    TftpEventKind,
-)
+from bootserve.servers.tftp_engine import REQUESTS, Outgoing, TftpEngine
+from bootserve.servers.tftp_events import Client, TftpEvent, TftpEventKind
 from bootserve.wire import tftp_packets
 from bootserve.wire.pxe import ClientArch
 from bootserve.wire.tftp_options import Limits

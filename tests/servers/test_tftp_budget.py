@@ -9,7 +9,8 @@ import pytest
 
 from bootserve.servers.tftp import TRANSFER_PORTS
 from bootserve.servers.tftp_budget import ReplyBudget
-from bootserve.servers.tftp_engine import REQUESTS, Client, Outgoing, TftpEngine
+from bootserve.servers.tftp_engine import REQUESTS, Outgoing, TftpEngine
+from bootserve.servers.tftp_events import Client
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Error, OptionAck, Options, Packet, Request
 from tests.servers.test_tftp_engine import Bench, run_until

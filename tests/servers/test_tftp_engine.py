@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from bootserve.errors import NotFound, Unresolvable
 from bootserve.servers.tftp_budget import PROOFS
-from bootserve.servers.tftp_engine import (
-    REQUESTS,
-    Outgoing,
-    TftpEngine,
-    TftpEvent,
-    TftpEventKind,
-    find_file,
-)
+from bootserve.servers.tftp_engine import REQUESTS, Outgoing, TftpEngine, find_file
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse
 from tests.support.tftp import by_turns
@@ -353,28 +347,6 @@ def test_half_open_transfers_give_way_oldest_first() -> None:
     assert bench.send(Ack(2), ("192.0.2.1", 1024)) != []
 
 
-def test_of_those_that_wait_for_a_file_only_who_keeps_a_place_is_sent_it() -> None:
-    known = {"large": bytes(2000)}
-    engine = TftpEngine(
-        lookup=known.get,
-        on_event=lambda _: None,
-        limits=Limits(),
-        ports=1,
-        draw=by_turns(),
-        max_transfers=2,
-    )
-    live, first, last = [(f"192.0.2.{i}", 1024) for i in range(3)]
-    engine.receive(Request("large").to_bytes(), live, REQUESTS, 0.0)
-    engine.receive(Ack(1).to_bytes(), live, 1, 0.0)
-    for client in (first, last):
-        assert not engine.receive(Request("slow").to_bytes(), client, REQUESTS, 0.0)
-    known["slow"] = b"content"
-    assert [to for _, to, _ in engine.resume("slow", 0.1)] == [last]
-    assert engine.transfer(first) is None
-    [(datagram, to, _)] = engine.receive(Request("slow").to_bytes(), first, REQUESTS, 4.0)
-    assert (parse(bytes(datagram)), to) == (Data(1, b"content"), first)
-
-
 def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
     bench = Bench()
     for i in range(10_000):
@@ -421,42 +393,3 @@ def test_stopping_tells_the_clients_that_answered() -> None:
     assert (parse(bytes(datagram)), to) == (Error(0, "the server is stopping"), ("192.0.2.1", 1))
     assert bench.kinds() == [STARTED, STARTED, FAILED, FAILED]
     assert len(bench.engine) == 0
-
-
-def test_a_proven_address_is_served_from_the_port_for_requests() -> None:
-    """What it fetches from there proves nothing: ten minutes after the last proof it is over."""
-    bench = Bench()
-    ports = []
-    for now in (0.0, 1.0, 2.0, 300.0, 600.0, 601.0, 602.0, 603.0):
-        assert bench.send(Request("sub/empty"), now=now) == [Data(1, b"")]
-        ports.append(bench.engine.port(CLIENT))
-        assert bench.send(Ack(1), now=now) == []
-    assert [port == REQUESTS for port in ports] == [False] * 2 + [True] * 3 + [False] * 2 + [True]
-
-
-def test_a_late_copy_of_the_last_acknowledgement_is_not_taken_for_a_forgers() -> None:
-    """Firmware may ask from one port for one file after the other."""
-    bench = Bench()
-    bench.send(Request("sub/empty"))
-    first = bench.engine.port(CLIENT)
-    assert bench.send(Ack(1)) == []
-    (data,) = bench.send(Request("ipxe.efi"), now=0.1)
-    assert bench.engine.port(CLIENT) != first
-    assert bench.engine.receive(Ack(1).to_bytes(), CLIENT, first, 0.2) == ()
-    assert data == Data(1, FILES["ipxe.efi"][:512])
-    assert len(bench.send(Ack(1), now=0.3)) == 1
-
-
-def test_what_is_remembered_of_transfers_that_ended_is_bounded() -> None:
-    """Who is forgotten is taken for a forger by a copy that comes later still."""
-    bench = Bench(max_transfers=3)
-    clients = [(f"192.0.2.{number}", 1024) for number in range(4)]
-    ports = []
-    for client in clients:
-        bench.send(Request("sub/empty"), client)
-        ports.append(bench.engine.port(client))
-        bench.send(Ack(1), client)
-    for client, port in zip(clients, ports, strict=True):
-        bench.send(Request("ipxe.efi"), client)
-        bench.engine.receive(Ack(1).to_bytes(), client, port, 0.1)
-    assert [event.client for event in bench.events if event.kind is FAILED] == clients[:1]

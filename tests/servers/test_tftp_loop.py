@@ -10,7 +10,8 @@ import pytest
 
 from bootserve.servers.mmsg import SLOTS
 from bootserve.servers.tftp_budget import PROOFS
-from bootserve.servers.tftp_engine import TftpEngine, TftpEvent, TftpEventKind
+from bootserve.servers.tftp_engine import TftpEngine
+from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
 from bootserve.servers.tftp_loop import TftpLoop
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Error, OptionAck, Options, Packet, Request, parse

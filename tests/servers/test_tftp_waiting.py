@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bootserve.servers.tftp_engine import REQUESTS, TftpEngine, TftpEvent
+from bootserve.servers.tftp_engine import REQUESTS, TftpEngine
+from bootserve.servers.tftp_events import TftpEvent
 from bootserve.wire.tftp_options import Limits
-from bootserve.wire.tftp_packets import Data, Request, parse
+from bootserve.wire.tftp_packets import Ack, Data, Request, parse
 from tests.support.tftp import by_turns
 
 CLIENT = ("192.0.2.7", 2070)
@@ -63,3 +64,25 @@ def test_a_request_that_waited_for_too_long_is_not_answered() -> None:
     engine.receive(Request("late").to_bytes(), ("192.0.2.8", 1024), REQUESTS, 5.0)
     known["late"] = b"here"
     assert [client for _, client, _ in engine.resume("late", 10.0)] == [("192.0.2.8", 1024)]
+
+
+def test_of_those_that_wait_for_a_file_only_who_keeps_a_place_is_sent_it() -> None:
+    known = {"large": bytes(2000)}
+    engine = TftpEngine(
+        lookup=known.get,
+        on_event=lambda _: None,
+        limits=Limits(),
+        ports=1,
+        draw=by_turns(),
+        max_transfers=2,
+    )
+    live, first, last = [(f"192.0.2.{i}", 1024) for i in range(3)]
+    engine.receive(Request("large").to_bytes(), live, REQUESTS, 0.0)
+    engine.receive(Ack(1).to_bytes(), live, 1, 0.0)
+    for client in (first, last):
+        assert not engine.receive(Request("slow").to_bytes(), client, REQUESTS, 0.0)
+    known["slow"] = b"content"
+    assert [to for _, to, _ in engine.resume("slow", 0.1)] == [last]
+    assert engine.transfer(first) is None
+    [(datagram, to, _)] = engine.receive(Request("slow").to_bytes(), first, REQUESTS, 4.0)
+    assert (parse(bytes(datagram)), to) == (Data(1, b"content"), first)
