@@ -28,6 +28,8 @@ from bootserve.wire.tftp_options import Limits
 __all__ = ["TRANSFER_PORTS", "TftpEvent", "TftpEventKind", "TftpServer", "open_sockets"]
 
 TRANSFER_PORTS = 32
+"""Ports of which one is drawn: what a forger has to guess, against how many datagrams come to each
+at a time (docs/decisions/0009)."""
 _RECEIVE_BUFFER = 4 << 20
 _SEND_BUFFER = 1 << 20
 """Bytes that may wait in the kernel: more of them would wait longer than clients do."""

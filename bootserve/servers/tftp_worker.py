@@ -43,7 +43,7 @@ _CHEAP_EVENTS = 20
 class Worker:
     """Serves the bound UDP ``sockets`` until told to stop, or until the server is gone.
 
-    Requests come to the first of them; each transfer leaves from one of the others.
+    Requests come to the first of them; transfers to strangers leave from one of the others.
     """
 
     def __init__(self, sockets: Sequence[socket.socket], pipe: Pipe, terms: dict[str, int]) -> None:

@@ -24,8 +24,7 @@ class SegmentPorts:
     """The sockets of one interface, bound to it and, but for DHCP's, to its ``network.ip``.
 
     ``dhcp`` are those of ``DHCP_PORTS``, and ``tftp`` the one for requests and those of the
-    transfers; ``http`` listens. What comes before the servers run
-    waits in them.
+    transfers; ``http`` listens. What comes before the servers run waits in them.
     """
 
     network: IPv4Interface

@@ -128,8 +128,8 @@ def check_firewall(checkup: Checkup) -> Iterator[Finding]:
     if isinstance(ruleset, Finding):
         yield ruleset
         return
-    bad = [found for port in _ports(checkup) if (found := _judged(port, ruleset))]
-    bad += [found for name in checkup.interfaces if (found := _judged_transfer(name, ruleset))]
+    arriving = [*_first_packets(checkup), *_answers(checkup)]
+    bad = [found for one in arriving if (found := _judged(*one, ruleset))]
     yield from bad
     if not bad:
         yield ok("firewall", "nftables lets clients reach every port")
@@ -156,29 +156,30 @@ def _ruleset() -> dict[str, Any] | Finding:
     return document
 
 
-def _judged(port: _Port, ruleset: dict[str, Any]) -> Finding | None:
-    interface = port.interface or "lo"
-    verdict = judge_ruleset(ruleset, Incoming(interface, port.protocol, port.number))
+def _first_packets(checkup: Checkup) -> Iterator[tuple[Incoming, str, str]]:
+    """Return what clients send to each port, what it is, and the match of a rule for it."""
+    for port in _ports(checkup):
+        interface = port.interface or "lo"
+        packet = Incoming(interface, port.protocol, port.number)
+        yield packet, str(port), f"{port.protocol} dport {port.number}"
+
+
+def _answers(checkup: Checkup) -> Iterator[tuple[Incoming, str, str]]:
+    """Return the same of what comes back to a TFTP transfer, at a port that the kernel gave."""
+    first, last = FREE_PORTS.read_text().split()
+    for name in checkup.interfaces:
+        packet = Incoming(name, "udp", int(first), "established")
+        what = f"what nodes answer to a TFTP transfer (UDP {first} to {last})"
+        yield packet, what, "ct state established"
+
+
+def _judged(packet: Incoming, what: str, match: str, ruleset: dict[str, Any]) -> Finding | None:
+    verdict = judge_ruleset(ruleset, packet)
     if verdict.fate is Fate.DROPPED:
-        accept = f"iifname {interface} {port.protocol} dport {port.number} accept"
-        found = f"nftables drops {port} on {interface}: {verdict.where}"
-        return error("firewall", found, f"Add a rule before it: {accept}.")
+        found = f"nftables drops {what} on {packet.interface}: {verdict.where}"
+        action = f"Add a rule before it: iifname {packet.interface} {match} accept."
+        return error("firewall", found, action)
     if verdict.fate is Fate.UNCERTAIN:
-        found = f"whether nftables lets {port} in on {interface} depends on {verdict.where}"
+        found = f"whether nftables lets {what} in on {packet.interface} depends on {verdict.where}"
         return warning("firewall", found, "Look at that rule: nft -a list ruleset.")
     return None
-
-
-def _judged_transfer(interface: str, ruleset: dict[str, Any]) -> Finding | None:
-    """Look at what comes back to a TFTP transfer, which leaves from a port that the kernel gave."""
-    first, last = FREE_PORTS.read_text().split()
-    acknowledgement = Incoming(interface, "udp", int(first), "established")
-    verdict = judge_ruleset(ruleset, acknowledgement)
-    if verdict.fate is not Fate.DROPPED:
-        return None
-    return error(
-        "firewall",
-        f"nftables drops what nodes answer to a TFTP transfer, UDP {first} to {last} on "
-        f"{interface}: {verdict.where}",
-        f"Add a rule before it: iifname {interface} ct state established accept.",
-    )
