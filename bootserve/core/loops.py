@@ -5,6 +5,9 @@ as when a kernel panics before its initramfs speaks. A *chainload loop*: the fir
 which asks as a firmware again in place of as iPXE (its user class got lost, or it is another
 program), so that no script is ever asked for. Both end the same way: after so many in so long the
 node waits, twice as long each time, with one attempt in between. A report or an admin releases it.
+What shows itself as an iPXE by its features, though not by its user class, is offered a script that
+waits and then is its own, which ends the loop; to other firmware, which runs no script, nothing is
+offered.
 
 A state machine without I/O: ``now`` is monotonic seconds. Memory is bounded by the number of known
 MACs, since only known nodes are counted.
@@ -155,11 +158,18 @@ class LoopGuard:
 
     def held(self, mac: Mac, now: float) -> str:
         """Return why no NBP is offered to ``mac`` now, which waits already; empty otherwise."""
-        nbps = self._nbps.get(mac)
-        if nbps is None or now >= nbps.until:
+        waiting = self.loading(mac, now)
+        if waiting is None:
             self.holds.discard(mac)
             return ""
-        return Waiting(self._nbp_reason(), nbps.until - now).refusal
+        return waiting.refusal
+
+    def loading(self, mac: Mac, now: float) -> Waiting | None:
+        """Return the wait that ``mac`` is in for its NBP, without counting anything."""
+        nbps = self._nbps.get(mac)
+        if nbps is None or now >= nbps.until:
+            return None
+        return Waiting(self._nbp_reason(), nbps.until - now)
 
     def offer(self, mac: Mac, now: float) -> Waiting | None:
         """Judge an offer of the NBP to the node's ``mac``; None to make it."""
@@ -174,12 +184,10 @@ class LoopGuard:
 
     def _shown(self, outcome: Reply | Ignored, client: PxeClient, now: float) -> Reply | Ignored:
         """Return what a probe is shown: what the machine would get now, without counting it."""
-        nbps = self._nbps.get(client.mac)
-        left = nbps.until - now if nbps else 0.0
-        if left <= 0 or isinstance(outcome, Ignored) or outcome.kind == "offer script":
+        waiting = self.loading(client.mac, now)
+        if waiting is None or isinstance(outcome, Ignored) or outcome.kind == "offer script":
             return outcome
-        reason = f"{self._nbp_reason()}; no NBP is offered for {left:.0f} s"
-        return Ignored(reason, client, outcome.node, outcome.packet)
+        return Ignored(waiting.refusal, client, outcome.node, outcome.packet)
 
     def _accepted(self, mac: Mac, now: float) -> None:
         nbps = self._nbps.setdefault(mac, _Count())

@@ -117,6 +117,10 @@ class PinnedNbp:
     problem: str = ""
 
 
+WAITS: Final = "waits"
+"""In the query of a script's URL: the node is in a loop of NBPs, and is told to wait."""
+
+
 class OfferTarget(NamedTuple):
     """What is known of the node that asks; ``nbp`` and ``shape`` override what else would be.
 
@@ -272,10 +276,14 @@ def _boot(
     shape: Callable[[], Shape],
 ) -> _Boot | str:
     """Return what ``client`` is to load, or the reason for nothing."""
+    script = f"{settings.http_base}/boot/{client.mac.replace(':', '-')}.ipxe"
     if client.kind is FirmwareKind.IPXE and (client.features is None or client.features.http):
-        path = f"{settings.http_base}/boot/{client.mac.replace(':', '-')}.ipxe"
-        return _Boot("script", path.encode(), _vendor(client))
+        return _Boot("script", script.encode(), _vendor(client))
     if target.held:
+        # An iPXE whose user class got lost can be told to wait; no other firmware has option 175,
+        # and none runs a script. A BIOS would take its text for machine code.
+        if client.features is not None and client.features.http:
+            return _Boot("script", f"{script}?{WAITS}=1".encode(), _vendor(client))
         return target.held
     name, problem = _nbp(client.arch, target, advised_nbp, settings)
     if not name:

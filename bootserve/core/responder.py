@@ -233,7 +233,7 @@ class Responder:
         """Make a form of an offer, for machines that ask in the same words."""
         client = reply.client
         target = self._lookup(client.mac)
-        if target is None:
+        if target is None or target.held:  # which passes, and is no form for others
             return
 
         settled: Shape = shape or "pxe10"  # a client that has no choice of shapes is not asked

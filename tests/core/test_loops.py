@@ -176,3 +176,44 @@ def test_however_it_asks_a_node_gets_few_boots_in_any_window(
         within = [at for at in minted if start <= at < start + window]
         # as many as are allowed, and one attempt after each wait, the shortest of which is known
         assert len(within) <= limit + 1 + window / jittered(30, MAC)
+
+
+def offered_while_held(options: dict[int, bytes]) -> Reply | Ignored:
+    asked = DhcpPacket(
+        op=1,
+        xid=7,
+        chaddr=bytes.fromhex(MAC.replace(":", "")),
+        options={53: b"\1", 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)} | options,
+    )
+    target = OfferTarget("n1", held="it is in a loop")
+    return decide(asked, port=67, settings=SETTINGS, lookup=lambda _: target)
+
+
+def test_an_ipxe_whose_user_class_got_lost_is_offered_a_script_that_waits() -> None:
+    outcome = offered_while_held({175: b"\x13\1\1"})
+    assert isinstance(outcome, Reply)
+    assert outcome.kind == "offer script"
+    assert (
+        f"http://10.0.0.1:8080/boot/{MAC.replace(':', '-')}.ipxe?waits=1".encode() in outcome.data
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {175: b"\x15\1\1"}])
+def test_what_runs_no_script_or_has_no_http_is_offered_nothing(options: dict[int, bytes]) -> None:
+    outcome = offered_while_held(options)
+    assert isinstance(outcome, Ignored)
+    assert outcome.reason == "it is in a loop"
+
+
+def test_who_loads_its_nbp_again_and_again_waits_until_it_asks_for_a_script() -> None:
+    guard = LoopGuard(LIMITS)
+    for now in (100.0, 110.0):
+        load_nbp(guard, now)
+    assert guard.loading(MAC, 120.0) is None
+    guard.watch(packet(1), 120.0, accepted=False)
+    waiting = guard.loading(MAC, 125.0)
+    assert waiting is not None
+    assert waiting.reason.startswith("it loaded its NBP 2 times")
+    assert waiting.seconds == jittered(30, MAC) - 5.0
+    guard.reached(MAC)
+    assert guard.loading(MAC, 126.0) is None

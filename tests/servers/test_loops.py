@@ -96,12 +96,20 @@ def test_a_restarted_server_still_knows_the_loop_and_a_report_ends_it(
     assert "bootserve.boot=" in script(client, 8)
 
 
-def offered(client: Namespace, kind: int) -> bool:
-    """Broadcast a firmware's DISCOVER (1) or REQUEST (3); whether an NBP is offered."""
-    options = {53: bytes((kind,)), 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)}
+IPXE = {175: b"\x13\1\1"}  # an iPXE that has HTTP
+
+
+def file_offered(client: Namespace, kind: int, options: dict[int, bytes]) -> str:
+    """Broadcast a firmware's DISCOVER (1) or REQUEST (3); return the boot file that is offered."""
+    usual = {53: bytes((kind,)), 60: b"PXEClient:Arch:00007", 93: b"\0\7", 97: bytes(17)}
     chaddr = bytes.fromhex(MAC.replace(":", ""))
-    packet = DhcpPacket(op=1, xid=0xCAFE, chaddr=chaddr, flags=0x8000, options=options)
-    return bool(answered(client, packet, lambda one: one.file, 1.5 if kind == 1 else 0.2))
+    packet = DhcpPacket(op=1, xid=0xCAFE, chaddr=chaddr, flags=0x8000, options=usual | options)
+    file = answered(client, packet, lambda one: one.file, 1.5 if kind == 1 else 0.2)
+    return file.decode()
+
+
+def offered(client: Namespace, kind: int) -> bool:
+    return bool(file_offered(client, kind, {}))
 
 
 def test_a_chainload_loop_is_offered_no_nbp(
@@ -119,3 +127,29 @@ def test_a_chainload_loop_is_offered_no_nbp(
     assert line["detail"].startswith(reason)
     admin.call("POST", "/nodes/here/release")
     assert offered(client, 1)
+
+
+def test_an_ipxe_in_a_chainload_loop_gets_a_script_that_waits_and_then_its_own(
+    admin: Admin, client: Namespace, server: BootServer
+) -> None:
+    """It is one that says what it can, and whose user class got lost."""
+    admin.call("POST", "/nodes/here/release")
+    for _ in range(2):
+        assert file_offered(client, 1, IPXE)
+        assert not file_offered(client, 3, IPXE)
+    assert not file_offered(client, 1, IPXE)  # the wait begins, and what is sent again is answered
+    url = file_offered(client, 1, IPXE)
+    assert url.endswith(f"/boot/{MAC.replace(':', '-')}.ipxe?waits=1")
+    minted = len(admin.call("GET", "/boots?node=here")["boots"])
+    path = url[url.index("/boot/") :]
+    text = curl(client, path, "--interface", "10.44.0.60").text
+    reason = "it loaded its NBP 2 times within 5 minutes and never asked for a script"
+    assert text.startswith(f"#!ipxe\n# node here waits: {reason}")
+    assert re.search(r"^sleep [1-9][0-9]?$", text, re.M)
+    assert reason in waits(admin)
+    assert len(admin.call("GET", "/boots?node=here")["boots"]) == minted
+    [then] = re.findall(r"chain \S+ \S+ http://[^/]+(/boot/\S+)", text)
+    assert "bootserve.boot=" in curl(client, then, "--interface", "10.44.0.60").text
+    assert waits(admin) == ""
+    assert "bootserve.boot=" in curl(client, path, "--interface", "10.44.0.61").text
+    assert "no NBP is offered" in server.log_text()

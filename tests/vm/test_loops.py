@@ -35,3 +35,30 @@ def test_a_machine_that_resets_itself_waits(lab: Lab, vm: VmFactory, tmp_path: P
     [logged] = [line for line in lines if line["event"] == "loop"]
     assert (logged["node"], logged["mac"], logged["detail"]) == ("round", mac_for("round"), reason)
     site.server.stop()
+
+
+LOSES_ITS_CLASS = """#!ipxe
+set user-class lost
+:again
+dhcp || goto again
+isset ${filename} || goto again
+iseq ${filename} undionly.kpxe && goto again ||
+chain ${filename} || goto again
+"""
+
+
+def test_an_ipxe_whose_user_class_got_lost_is_told_to_wait(
+    lab: Lab, vm: VmFactory, tmp_path: Path
+) -> None:
+    """It asks as a firmware does again and again, is offered its NBP, and then the script."""
+    site = Site(lab, lab.bootserve(arguments=["--nbps-per-node", "2"]).start())
+    site.add("lost")
+    script = tmp_path / "lost.ipxe"
+    script.write_text(LOSES_ITS_CLASS)
+    site.server.cli("node", "boot-once", "lost", "script", str(script))
+    node = vm("lost", memory=256).start()
+    node.expect("bootserve: node lost is in a loop: it loaded its NBP 2 times", SECONDS)
+    waits = site.admin.call("GET", "/nodes/lost/explain")["waits"]
+    assert waits.startswith("it loaded its NBP 2 times within 5 minutes")
+    assert "no NBP is offered" in site.server.log_text()
+    site.server.stop()

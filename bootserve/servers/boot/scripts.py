@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from aiohttp import web
 
 from bootserve.core.discovery import UnknownPolicy
+from bootserve.core.offers import WAITS
 from bootserve.core.once import once_plan
 from bootserve.core.resolve import Action
 from bootserve.core.scripts import BootLine
@@ -85,6 +86,17 @@ class ScriptDesk:
         if plan.resolution.action is not Action.BOOT or generation is None:
             return self._current.scripts.for_node(snapshot, plan, self._line(mac))
         return self._boot(snapshot, plan, generation, mac, address, mark)
+
+    def waiting(self, mac: Mac, address: str) -> str:
+        """Return the script that makes ``mac`` wait, which is in a loop of NBPs; empty when it is
+        not. Raises Refused for a requester that is not the node."""
+        plan = self._current.snapshot.plan(mac)
+        waiting = self._guards.loops.loading(mac, time.monotonic())
+        if plan is None or waiting is None:
+            return ""
+        self._check_requester(plan, address)
+        line = self._line(mac)
+        return self._current.scripts.waiting(plan, line, waiting.reason, waiting.seconds)
 
     def has_once(self, mac: Mac) -> bool:
         """Whether the script for ``mac`` may come from a one-shot action: :meth:`once`."""
@@ -253,6 +265,7 @@ def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
     """Return the script's routes.
 
     ``GET …?preview=1`` shows what GET would answer, HEAD its headers; neither mints a boot.
+    ``GET …?waits=1`` has a node wait that is in a loop of NBPs, and answers like GET otherwise.
     """
 
     async def serve(request: web.Request) -> web.Response:
@@ -260,7 +273,9 @@ def routes(desk: ScriptDesk) -> list[web.AbstractRouteDef]:
         mint = request.method == "GET" and not preview
         mac, address = parse_mac(request.match_info["mac"]), request.remote or ""
         said = dict(request.query)
-        if mint and desk.has_once(mac):
+        if WAITS in request.query and (told := desk.waiting(mac, address)):
+            text = told
+        elif mint and desk.has_once(mac):
             text = await desk.once(mac, address, said)
         else:
             text = desk.script(mac, address, said, mint=mint, preview=preview)
