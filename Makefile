@@ -18,7 +18,7 @@ packages: ## install the Debian packages that are missing
 	@deploy/install-packages deploy/debian-packages.txt
 
 $(STAMP): requirements.lock pyproject.toml vm-harness/pyproject.toml | packages
-	/usr/bin/python3.11 -m venv $(VENV)
+	/usr/bin/python3.11 -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e vm-harness
 	@touch $@
