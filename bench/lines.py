@@ -85,6 +85,8 @@ WORKS: dict[str, Work] = {
     "tftp-w16": Work(Tftp(_WINDOW, 200, windowsize=16), tuple(_WINDOW)),
     "tftp-200-first": Work(Tftp(_TFTP, 200, seconds=1, strangers=True), tuple(_TFTP)),
     "tftp-1000-first": Work(Tftp(_TFTP, 1000, seconds=4, strangers=True), tuple(_TFTP)),
+    "tftp-200-ovmf": Work(Tftp(_TFTP, 200, seconds=1, strangers=True, probe=True), tuple(_TFTP)),
+    "tftp-1000-ovmf": Work(Tftp(_TFTP, 1000, seconds=4, strangers=True, probe=True), tuple(_TFTP)),
     "idle": Work(Idle(_TFTP), (_US,)),
     "offers-100": Work(Offers(_OFFERS_100, _same(_OFFERS_100, 100)), tuple(_OFFERS_100)),
     "offers-10000": Work(Offers(_OFFERS_10000, _same(_OFFERS_10000, 10_000)), tuple(_OFFERS_10000)),
@@ -114,6 +116,7 @@ _ONE = f"TFTP, {_NBP}, 1 lock-step client"
 _MANY = f"TFTP, {_NBP}, 200 clients"
 _MOST = f"TFTP, {_NBP}, 1,000 clients"
 _FIRST = "TFTP, first transfer of each of"
+_OVMF = "the same, asked for as by OVMF, of"
 _DNSMASQ = ("dnsmasq",)
 _BEST = ("dnsmasq", "tftpd-hpa")
 _W16 = "TFTP, 200 clients, windowsize 16"
@@ -130,6 +133,8 @@ LINES: tuple[Line, ...] = (
     Line("tftp-1000-cpu", _MOST, "tftp-1000", "CPU s/GB", _US, 1.1, _DNSMASQ, True),
     Line("tftp-200-first", f"{_FIRST} 200", "tftp-200-first", "MB/s", _US, None, _DNSMASQ),
     Line("tftp-1000-first", f"{_FIRST} 1,000", "tftp-1000-first", "MB/s", _US, None, _DNSMASQ),
+    Line("tftp-200-ovmf", f"{_OVMF} 200", "tftp-200-ovmf", "MB/s", _US, 1.1, _DNSMASQ),
+    Line("tftp-1000-ovmf", f"{_OVMF} 1,000", "tftp-1000-ovmf", "MB/s", _US, 1.2, _DNSMASQ),
     Line("tftp-w16", _W16, "tftp-w16", "MB/s", _US, 4.5, _DNSMASQ),
     Line("tftp-w16-atftpd", _W16, "tftp-w16", "MB/s", _US, 2.0, ("atftpd",)),
     Line(

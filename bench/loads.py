@@ -66,6 +66,7 @@ class Tftp:
     """``clients`` at once fetch the NBP again and again, in windows of ``windowsize`` blocks.
 
     As ``strangers`` they have other addresses each time, so that all transfers are first ones.
+    With ``probe`` each asks for the file's size first, as OVMF does.
     """
 
     servers: Mapping[str, str]
@@ -73,6 +74,7 @@ class Tftp:
     windowsize: int = 1
     seconds: float = 3.0
     strangers: bool = False
+    probe: bool = False
     turn: Iterator[int] = field(default_factory=lambda: cycle(range(2, 64)), compare=False)
 
     def measure(self, servers: Servers, case: str, seconds: float) -> Figures:
@@ -86,6 +88,7 @@ class Tftp:
             seconds=seconds,
             clients=self.clients,
             windowsize=self.windowsize,
+            probe=int(self.probe),
             address=f"10.98.{4 * next(self.turn) if self.strangers else 0}.1",
         )
         gigabytes = _number(said, "bytes") / 1e9

@@ -3,9 +3,10 @@
 
    tftpload server-mac=MAC name=NAME file=PATH [server=ADDRESS] [interface=eth1]
             [clients=1] [blksize=1428] [windowsize=1] [seconds=3] [address=10.98.0.1]
-            [resend=1] [patience=10] [grace=45]
+            [resend=1] [patience=10] [grace=45] [probe=0]
    The last packet is sent again after RESEND seconds without progress, then after twice that, and
    so on; after PATIENCE times, or GRACE seconds after SECONDS, the transfer has failed.
+   With PROBE each asks for the file's size first and takes leave with an ERROR, as OVMF does.
    No transfer begins after SECONDS; those under way go on to their end. Prints JSON: "in_time" is
    the bytes that came within SECONDS, which makes the rate; "bytes" those of whole transfers. SIGTERM ends it
    early. */
@@ -15,7 +16,7 @@
 
 #include "frames.h"
 
-enum state { IDLE, ASKED, READING };
+enum state { IDLE, PROBING, ASKED, READING };
 
 struct client {
     enum state state;
@@ -39,7 +40,7 @@ static struct series took;
 static const uint8_t *content;
 static size_t content_size;
 static uint32_t base;
-static unsigned count, want_blksize, want_window;
+static unsigned count, want_blksize, want_window, want_probe;
 static const char *name;
 static double deadline, resend_after, grace;
 static int patience;
@@ -60,6 +61,8 @@ static void ask(struct client *c)
     at += sprintf((char *)p + at, "octet") + 1;
     at += sprintf((char *)p + at, "blksize") + 1;
     at += sprintf((char *)p + at, "%u", want_blksize) + 1;
+    if (c->state == PROBING)
+        at += sprintf((char *)p + at, "tsize") + 1, at += sprintf((char *)p + at, "0") + 1;
     if (want_window > 1) {
         at += sprintf((char *)p + at, "windowsize") + 1;
         at += sprintf((char *)p + at, "%u", want_window) + 1;
@@ -75,12 +78,26 @@ static void acknowledge(struct client *c)
     transmit(c, 4);
 }
 
-static void begin(struct client *c, double now)
+static void begin_as(struct client *c, enum state state, double began, double now)
 {
     uint16_t port = c->port >= 60000 ? 2048 : (c->port ? c->port : first_port) + 1;
-    *c = (struct client){.state = ASKED, .port = port, .blksize = 512, .windowsize = 1};
-    c->began = c->heard = now;
+    *c = (struct client){.state = state, .port = port, .blksize = 512, .windowsize = 1};
+    c->began = began, c->heard = now;
     ask(c);
+}
+
+static void begin(struct client *c, double now)
+{
+    begin_as(c, want_probe ? PROBING : ASKED, now, now);
+}
+
+/* Take leave, and ask for the file from another port. */
+static void know_the_size(struct client *c, double now)
+{
+    uint8_t *p = wire_payload(&w);
+    memcpy(p, "\0\5\0\10User aborted the transfer", 30);
+    transmit(c, 30);
+    begin_as(c, ASKED, c->began, now);
 }
 
 static void failed(struct client *c, unsigned long *kind, const char *why, unsigned length)
@@ -156,6 +173,8 @@ static void packet(struct client *c, const uint8_t *p, unsigned length, double n
     unsigned opcode = p[0] << 8 | p[1];
     if (opcode == 5) {
         failed(c, &seen.refused, (const char *)p + 4, length - 4);
+    } else if (opcode == 6 && c->state == PROBING) {
+        know_the_size(c, now);
     } else if (opcode == 6 && c->block == 0) {
         if (c->state == ASKED && !options(c, p + 2, length - 2)) {
             failed(c, &seen.wrong, "unusable options", 40);
@@ -163,7 +182,7 @@ static void packet(struct client *c, const uint8_t *p, unsigned length, double n
         }
         c->state = READING, c->heard = now;
         acknowledge(c);
-    } else if (opcode == 3) {
+    } else if (opcode == 3 && c->state != PROBING) {
         if (c->state == ASKED && (p[2] || p[3] != 1)) {
             seen.stray++;  /* of a transfer that this port had before */
             return;
@@ -201,7 +220,7 @@ static void resend(struct client *c, double now)
         return;
     }
     seen.resent++;
-    if (c->state == ASKED)
+    if (c->state == ASKED || c->state == PROBING)
         ask(c);
     else
         acknowledge(c);
@@ -262,6 +281,7 @@ int main(int argc, char **argv)
     count = number_arg("clients", "1");
     want_blksize = number_arg("blksize", "1428");
     want_window = number_arg("windowsize", "1");
+    want_probe = number_arg("probe", "0");
     /* not the ports of the last run, whose transfers the server may still be at */
     first_port = 2048 + (uint64_t)(now_seconds() * 997) % 50000;
     resend_after = number_arg("resend", "1");

@@ -1,40 +1,27 @@
-"""The TFTP server: sockets that all transfers share, and a process of its own that serves them.
+"""The TFTP server: the socket for requests, and a process of its own that serves them.
 
-The sockets are bound here, where the right to is, and kept: packets that come while a worker is
-started again wait in them.
+The socket is bound here, where the right to is, and kept: packets that come while a worker is
+started again wait in it.
 
-Requests come to one port. A transfer to an address that has proven itself leaves from there too,
-so that many datagrams can be taken and sent at a time: OVMF, iPXE, tftp-hpa, atftp and curl take
-that as well as a port to itself, which RFC 1350 section 4 gives each. A transfer to another leaves
-from one of some other ports that is drawn for it, so that nobody can answer in its name without
-guessing (:mod:`.tftp_budget`).
+A transfer to an address that has not answered lately leaves from a port to itself (RFC 1350 section
+4), so that nobody can answer in its name without guessing (:mod:`.tftp_budget`). One to an address
+that has leaves from the port for requests, so that many datagrams can be taken and sent at a time:
+OVMF, iPXE, tftp-hpa, atftp and curl take that as well.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import ipaddress
 import socket
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from bootserve.errors import InvalidInput, Unavailable
+from bootserve.errors import InvalidInput
 from bootserve.servers.tftp_child import TftpChild
 from bootserve.servers.tftp_events import TftpEvent, TftpEventKind
+from bootserve.servers.tftp_sockets import mtu_of, open_requests
 from bootserve.wire.tftp_options import Limits
 
-__all__ = ["TRANSFER_PORTS", "TftpEvent", "TftpEventKind", "TftpServer", "open_sockets"]
-
-TRANSFER_PORTS = 32
-"""Ports of which one is drawn: what a forger has to guess, against how many datagrams come to each
-at a time (docs/decisions/0009)."""
-_RECEIVE_BUFFER = 4 << 20
-_SEND_BUFFER = 1 << 20
-"""Bytes that may wait in the kernel: more of them would wait longer than clients do."""
-_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; the socket module does not name it
-_SIOCGIFMTU = 0x8921
+__all__ = ["TftpEvent", "TftpEventKind", "TftpServer"]
 
 
 class TftpServer:
@@ -49,8 +36,8 @@ class TftpServer:
     it ended. For ``max_transfers`` and ``max_per_address`` see
     :class:`bootserve.servers.tftp_engine.TftpEngine`.
 
-    ``sockets`` are those of :func:`open_sockets` when they are bound already; they are this
-    object's from then on.
+    ``requests`` is the socket of :func:`.tftp_sockets.open_requests` when it is bound already; it
+    is this object's from then on.
 
     The constructor raises InvalidInput when ``address`` is not one IPv4 address.
     """
@@ -67,7 +54,7 @@ class TftpServer:
         max_windowsize: int = 64,
         max_transfers: int = 4096,
         max_per_address: int = 1024,
-        sockets: Sequence[socket.socket] = (),
+        requests: socket.socket | None = None,
     ) -> None:
         self._address = _unicast(address)
         self._port = port
@@ -78,7 +65,7 @@ class TftpServer:
         self._max_windowsize = max_windowsize
         self._max_transfers = max_transfers
         self._max_per_address = max_per_address
-        self._sockets = sockets
+        self._requests = requests
         self._child: TftpChild | None = None
 
     @property
@@ -93,17 +80,17 @@ class TftpServer:
 
     async def start(self) -> None:
         """Bind and serve; raises Unavailable when address, port or interface cannot be had."""
-        if not self._sockets:
-            self._sockets = open_sockets(self._address, self._port, self._interface)
-        limits = self._limits(self._sockets[0])
-        self._port = self._sockets[0].getsockname()[1]
+        requests = self._requests or open_requests(self._address, self._port, self._interface)
+        self._requests = requests
+        limits = self._limits(requests)
+        self._port = requests.getsockname()[1]
         terms = {
             "blksize": limits.blksize,
             "windowsize": limits.windowsize,
             "max_transfers": self._max_transfers,
             "max_per_address": self._max_per_address,
         }
-        self._child = TftpChild(self._sockets, terms, self._lookup, self._on_event)
+        self._child = TftpChild(requests, terms, self._lookup, self._on_event)
         try:
             await self._child.start()
         except BaseException:
@@ -112,12 +99,12 @@ class TftpServer:
             raise
 
     async def stop(self) -> None:
-        """End every transfer, telling the clients, and give the ports back. May be repeated."""
+        """End every transfer, telling the clients, and give the port back. May be repeated."""
         if self._child is not None:
             await self._child.stop()
-        for sock in self._sockets:
-            sock.close()
-        self._sockets, self._child = (), None
+        if self._requests is not None:
+            self._requests.close()
+        self._requests = self._child = None
 
     def again(self, address: str) -> None:
         """Note that the node which is given ``address`` starts anew: it may be sent something again
@@ -128,54 +115,7 @@ class TftpServer:
     def _limits(self, sock: socket.socket) -> Limits:
         if self._max_blksize is not None:
             return Limits(self._max_blksize, self._max_windowsize)
-        return Limits.for_mtu(_mtu(sock, self._interface), self._max_windowsize)
-
-
-def open_sockets(address: str, port: int, interface: str | None) -> Sequence[socket.socket]:
-    """Return sockets bound to ``address`` and ``interface``; raises Unavailable.
-
-    The first is bound to ``port``, for the requests, and the others to ports that were free.
-    """
-    with contextlib.ExitStack() as undo:
-        ports = port, *(0 for _ in range(TRANSFER_PORTS))
-        sockets = [undo.enter_context(_open_socket(address, one, interface)) for one in ports]
-        undo.pop_all()
-    return sockets
-
-
-def _open_socket(address: str, port: int, interface: str | None) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        if interface is not None:
-            name = interface.encode() + b"\0"
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-        _set_receive_buffer(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        sock.bind((address, port))
-    except OSError as error:
-        sock.close()
-        raise _unavailable(error, address, port, interface) from error
-    return sock
-
-
-def _unavailable(error: OSError, address: str, port: int, interface: str | None) -> Unavailable:
-    where = f"UDP port {port} (TFTP) of {address}"
-    if error.errno == errno.EADDRINUSE:
-        return Unavailable(
-            f"{where} is taken",
-            hint="Another TFTP server may have it: dnsmasq, tftpd-hpa, atftpd or another "
-            f"bootserve. 'ss -ulpn sport = :{port}' names it.",
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return Unavailable(f"{where} cannot be served: this machine has no such address")
-    if error.errno == errno.ENODEV:
-        return Unavailable(f"there is no interface {interface} to serve TFTP on")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return Unavailable(
-            f"{where} may not be used by this user",
-            hint="Run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
-        )
-    return Unavailable(f"{where} cannot be served: {error.strerror}")
+        return Limits.for_mtu(mtu_of(sock, self._interface), self._max_windowsize)
 
 
 def _unicast(address: str) -> str:
@@ -188,21 +128,3 @@ def _unicast(address: str) -> str:
     if parsed.is_unspecified or parsed.is_multicast or int(parsed) == 0xFFFFFFFF:
         raise InvalidInput(f"TFTP needs one address of this machine to serve on, not {parsed}")
     return str(parsed)
-
-
-def _set_receive_buffer(sock: socket.socket) -> None:
-    """Make room for what a thousand nodes send at once: the system's limit is for some hundred
-    packets, and may be exceeded with CAP_NET_ADMIN."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-
-
-def _mtu(sock: socket.socket, interface: str | None) -> int:
-    """Return the MTU of ``interface`` in bytes, Ethernet's without one."""
-    if interface is None:
-        return 1500
-    request = struct.pack("16si12x", interface.encode(), 0)
-    answer = fcntl.ioctl(sock, _SIOCGIFMTU, request)
-    return int(struct.unpack_from("16si", answer)[1])

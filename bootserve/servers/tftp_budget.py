@@ -1,4 +1,4 @@
-"""How much may be sent to an address that has not answered.
+"""How much may be sent to an address that has not answered, and what an answer is worth.
 
 A request's source address is easily forged, and a reply is larger than a request. So an address
 gets at most three datagrams until it has answered one, whatever is asked in its name, from however
@@ -12,14 +12,13 @@ that was offered its NBP and then asks a DHCP server for that address gets anoth
 forge that, in a known node's name and up to this server's port 67, gains three datagrams now and
 then: the pause between two such chances doubles each time in vain, up to ten minutes.
 
-A forger who answers in the name of the address as well has to know where to: a transfer leaves from
-a port that is drawn for it (RFC 1350 section 4). When the first acknowledgement comes to another
-port, the transfer ends and nothing more goes to that address. So he has one guess for each address,
-and is not told whether it was right. (One that comes later to another port is nobody's, and harms
-no client.) An address is sent windows of two blocks at most, until it has fetched two files to
-their ends from drawn ports. Then it is proven for a while: its transfers have the one port that all
-know, which is faster, and prove nothing more. On the whole a forger brings about as many bytes as
-he sends: docs/decisions/0009-a-transfer-draws-its-port.md.
+A forger who answers in the name of the address as well has to know where to. So only what comes to
+a port that a transfer has to itself, and that nobody can foresee, is an answer. Each is worth some
+megabytes of credit, about what it takes to send an answer to all ports that it may be. Out of the
+credit goes what else is sent to the address: further first replies, and transfers that leave from
+the port which all know. Those serve many clients in one call, and earn nothing. OVMF's question
+for the size brings its NBP that way. docs/decisions/0009-a-transfer-has-a-port-to-itself.md has
+the arithmetic.
 
 When the table is full the address that came first is forgotten: to have one forgotten takes as many
 requests as the table has places.
@@ -30,19 +29,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-__all__ = ["PROOFS", "ReplyBudget"]
+__all__ = ["WORTH", "ReplyBudget"]
 
-PROOFS = 2
-"""By luck a forger completes one transfer of as many as there are ports, too often for one to be a
-proof where a megabyte may follow for a dozen datagrams."""
+WORTH = 3 << 20
+"""Bytes of credit for an answer: room for an NBP and for half of it to be lost."""
+_GREATEST_CREDIT = 64 << 20
+_SPARE = 256 << 10
+"""Bytes of credit that must be left when a transfer begins, for what of it is lost."""
 
 
 @dataclass(slots=True)
 class _Trust:
-    """Given to an address at ``since``, which has fetched so many files to their ends."""
+    """What an address may be sent, in bytes, that answered last at ``since``."""
 
     since: float
-    fetched: int = 0
+    credit: int
 
 
 @dataclass(slots=True)
@@ -60,11 +61,12 @@ class _Spent:
 
 
 class ReplyBudget:
-    """Counts the ``datagrams`` sent to each address since it last answered.
+    """Counts the ``datagrams`` sent to each address that has no credit, and the bytes to others.
 
-    An address that answered is trusted for ``trust`` seconds. One whose machine starts anew may be
-    sent as many again, but not within ``pause`` seconds of the first; each time in vain the pause
-    takes twice as long, up to ``trust``. At most ``remembered`` addresses are kept of each kind.
+    Credit is good for ``trust`` seconds after the last answer. An address whose machine starts anew
+    may be sent as many datagrams again, but not within ``pause`` seconds of the first; each time in
+    vain the pause takes twice as long, up to ``trust``. At most ``remembered`` addresses are kept
+    of each kind.
     """
 
     def __init__(
@@ -86,11 +88,15 @@ class ReplyBudget:
         """How many addresses are remembered."""
         return len(self._spent) + len(self._trusted)
 
-    def spend(self, address: str, now: float) -> bool:
-        """Return whether one more datagram may go to ``address``, and count it if so."""
-        if self._trust_of(address, now) is not None:
+    def spend(self, address: str, size: int, now: float) -> bool:
+        """Return whether one more datagram, of ``size`` bytes, may go to ``address``; count it."""
+        if self.pay(address, size, now):
             return True
-        spent = self._spent_of(address, now)
+        spent = self._spent.get(address)
+        if spent is None:
+            spent = self._spent[address] = _Spent(now, self._pause)
+            if len(self._spent) > self._remembered:
+                self._spent.popitem(last=False)
         if spent.again and now - spent.since >= spent.pause:
             spent.sent, spent.again = 0, False
             spent.since, spent.pause = now, min(2 * spent.pause, self._trust)
@@ -99,47 +105,36 @@ class ReplyBudget:
         spent.sent += 1
         return True
 
+    def pay(self, address: str, size: int, now: float) -> bool:
+        """Return whether ``address`` has credit for ``size`` bytes; take them from it if so."""
+        trust = self._trust_of(address, now)
+        if trust is None or trust.credit < size:
+            return False
+        trust.credit -= size
+        return True
+
+    def lend(self, address: str, size: int, now: float) -> bool:
+        """Return whether a file of ``size`` bytes may go to ``address`` from the port that all
+        know, and take it from the credit if so: there must be some left for what is lost."""
+        trust = self._trust_of(address, now)
+        return trust is not None and trust.credit >= size + _SPARE and self.pay(address, size, now)
+
     def again(self, address: str) -> None:
         """Note that the machine at ``address`` starts anew: it may get another chance."""
         spent = self._spent.get(address)
         if spent is not None:
             spent.again = True
 
-    def answered(self, address: str, now: float) -> bool:
-        """Note an answer from ``address``; return whether its budget had been used up."""
+    def answered(self, address: str, now: float, times: int = 1) -> bool:
+        """Note answers from ``address``; return whether its budget had been used up."""
         spent = self._spent.pop(address, None)
         trust = self._trust_of(address, now)
-        self._trusted[address] = _Trust(now, 0 if trust is None else trust.fetched)
+        credit = times * WORTH + (0 if trust is None else trust.credit)
+        self._trusted[address] = _Trust(now, min(credit, _GREATEST_CREDIT))
         self._trusted.move_to_end(address)
         if len(self._trusted) > self._remembered:
             self._trusted.popitem(last=False)
         return spent is not None and spent.sent >= self._datagrams
-
-    def completed(self, address: str, now: float) -> None:
-        """Note that ``address`` fetched a file to its end, from a port that was drawn."""
-        self.answered(address, now)
-        self._trusted[address].fetched += 1
-
-    def is_proven(self, address: str, now: float) -> bool:
-        """Return whether ``address`` is trusted and has fetched as much as proves it."""
-        trust = self._trust_of(address, now)
-        return trust is not None and trust.fetched >= PROOFS
-
-    def forged(self, address: str, now: float) -> None:
-        """Note that somebody answers in the name of ``address`` who does not get what it is sent.
-
-        It is not trusted any more, and gets nothing until its machine starts anew.
-        """
-        self._trusted.pop(address, None)
-        self._spent_of(address, now).sent = self._datagrams
-
-    def _spent_of(self, address: str, now: float) -> _Spent:
-        spent = self._spent.get(address)
-        if spent is None:
-            spent = self._spent[address] = _Spent(now, self._pause)
-            if len(self._spent) > self._remembered:
-                self._spent.popitem(last=False)
-        return spent
 
     def _trust_of(self, address: str, now: float) -> _Trust | None:
         trust = self._trusted.get(address)

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bootserve.errors import BootserveError
 from bootserve.servers.child import Child
@@ -58,7 +58,7 @@ def _file_of(content: bytes) -> int:
 
 
 class TftpChild:
-    """Runs a worker for the bound ``sockets``, for as long as it is started.
+    """Runs a worker for the socket ``requests``, for as long as it is started.
 
     ``terms`` are the worker's bounds. ``lookup`` and ``on_event`` are called on the loop. A worker
     that ends by itself is an event of kind TROUBLE, and another takes its place; the transfers
@@ -67,7 +67,7 @@ class TftpChild:
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
+        requests: socket.socket,
         terms: dict[str, int],
         lookup: Callable[[str], bytes],
         on_event: Callable[[TftpEvent], None],
@@ -80,7 +80,7 @@ class TftpChild:
             "TFTP",
             "bootserve.servers.tftp_worker",
             [json.dumps(terms)],
-            [sock.fileno() for sock in sockets],
+            [requests.fileno()],
             take=self._take,
             closed=self._unanswered.clear,
             trouble=self._tell,

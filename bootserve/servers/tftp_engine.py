@@ -6,9 +6,10 @@ sends is :mod:`bootserve.wire.tftp_transfer`'s. No I/O: a datagram and the time 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
 from bootserve.errors import BootserveError, NotFound, PacketError, Refused, Unavailable
@@ -30,8 +31,8 @@ __all__ = [
 ]
 
 REQUESTS = 0
-"""The port that requests come to, and that transfers to a proven address leave from. The others
-are those of the other transfers, from 1 on."""
+"""The port that requests come to, and that transfers may leave from to an address with credit. The
+others are each one transfer's, and are numbered from 1 on."""
 
 Outgoing: TypeAlias = tuple[Datagram, Client, int]
 """A datagram, where it goes, and the port that it leaves from. Several to one client that follow
@@ -44,10 +45,6 @@ known. Raises NotFound, or another BootserveError."""
 _SWEEP = 0.1
 """Seconds between two looks at all deadlines, while there are transfers: one pass over some
 thousand objects costs less than a timer that is moved at each ACK."""
-
-_UNPROVEN_WINDOW = 2
-"""Blocks that go at most at once to an address which fetched nothing to its end yet: see
-:mod:`.tftp_budget` for what a forger would gain by more."""
 _NOTHING: tuple[Outgoing, ...] = ()
 
 
@@ -61,9 +58,11 @@ class _Session:
     started: float
     greeted: bool = False
     answered: bool = False
+    resent: int = 0
+    """Blocks sent again that were paid for."""
 
     @property
-    def drawn(self) -> bool:
+    def apart(self) -> bool:
         """Whether an answer proves anything: it came to a port that could not be known."""
         return self.port != REQUESTS
 
@@ -74,10 +73,10 @@ class TftpEngine:
     ``lookup`` should return the same object for the same content, or transfers do not share it.
     ``max_transfers`` bounds the transfers under way: when it is reached, the oldest that was never
     answered gives way, and when all were answered the request is refused as busy.
-    ``max_per_address`` bounds those of one address. There are ``ports`` beside that for requests,
-    and ``draw`` gives a number below another that nobody can foresee: that an acknowledgement comes
-    to the port which was drawn is what shows that the client is where it says it is
-    (:mod:`.tftp_budget`).
+    ``max_per_address`` bounds those of one address. A transfer to an address without credit
+    (:mod:`.tftp_budget`) has a port to itself: the caller opens it where a datagram is to leave by
+    its number, must give what comes there from that client alone, and closes it when
+    :meth:`ended` names it.
     """
 
     def __init__(
@@ -86,25 +85,20 @@ class TftpEngine:
         lookup: Lookup,
         on_event: Callable[[TftpEvent], None],
         limits: Limits,
-        ports: int,
-        draw: Callable[[int], int],
         max_transfers: int = 4096,
         max_per_address: int = 1024,
     ) -> None:
         self._lookup = lookup
         self._on_event = on_event
         self._limits = limits
-        self._ports = ports
-        self._draw = draw
+        self._numbers = count(REQUESTS + 1)
+        self._ended: list[int] = []
         self._max_transfers = max_transfers
         self._max_per_address = max_per_address
         self._sessions: dict[Client, _Session] = {}
         # In order of their requests: the first is the oldest.
         self._unanswered: dict[Client, None] = {}
         self._waiting = Waiting(max_transfers, max_per_address)
-        # Where the last transfer left from of each client that answered: the network may bring a
-        # copy of its last acknowledgement when firmware has begun another from the same port.
-        self._left: OrderedDict[Client, int] = OrderedDict()
         self._per_address: Counter[str] = Counter()
         self._budget = ReplyBudget()
         self._layouts = Layouts()
@@ -133,20 +127,20 @@ class TftpEngine:
         if block < 0:
             return self._receive_other(data, client, port, now)
         session = self._sessions.get(client)
-        if session is None:
-            return _NOTHING
-        if session.port != port:
-            if not session.answered and port != self._left.get(client):
-                self._budget.forged(client[0], now)
-                self.abort(client, "the first answer came to another port: forged?", now)
+        if session is None or session.port != port:
             return _NOTHING
         transfer = session.transfer
-        replies = [(reply, client, port) for reply in transfer.acknowledge(block, now)]
+        replies = self._paid(client, session, transfer.acknowledge(block, now), now)
         if not session.answered and transfer.answered:
             replies.extend(self._first_answer(client, session, now))
         if transfer.finished:
             self._finish(client, session, now)
         return replies
+
+    def ended(self) -> list[int]:
+        """Return the ports of transfers that have ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def resume(self, filename: str, now: float) -> Sequence[Outgoing]:
         """Answer the requests that waited for ``filename``; the lookup knows it now.
@@ -182,9 +176,10 @@ class TftpEngine:
             replies = session.transfer.handle_timer(now)
             if session.transfer.finished:
                 self._finish(client, session, now)
-            elif session.transfer.answered or self._budget.spend(client[0], now):
-                session.greeted = True
-                outgoing.extend((reply, client, session.port) for reply in replies)
+            elif session.transfer.answered:
+                outgoing.extend(self._paid(client, session, replies, now))
+            else:
+                outgoing.extend(self._greet(client, session, replies, now))
         return outgoing
 
     def abort(self, client: Client, detail: str, now: float) -> None:
@@ -220,7 +215,7 @@ class TftpEngine:
         session = self._sessions.get(client)
         if session is not None and session.port == port:
             session.transfer.receive(packet, now)
-            if session.transfer.probed and session.drawn:
+            if session.transfer.probed and session.apart:
                 self._budget.answered(client[0], now)
             if session.transfer.finished:
                 self._finish(client, session, now)
@@ -229,7 +224,7 @@ class TftpEngine:
     def _receive_request(self, request: Request, client: Client, now: float) -> Sequence[Outgoing]:
         session = self._sessions.get(client)
         if session is not None and session.request == request:
-            return self._greet(client, session, session.transfer.request_again, now)
+            return self._greet(client, session, session.transfer.request_again(now), now)
         self.abort(client, "the client sent another request from the same port", now)
         try:
             self._admit(request)
@@ -245,12 +240,9 @@ class TftpEngine:
     def _begin(
         self, request: Request, content: bytes, client: Client, now: float
     ) -> Sequence[Outgoing]:
-        proven = self._budget.is_proven(client[0], now)
-        limits = self._limits
-        if not proven:
-            limits = Limits(limits.blksize, min(limits.windowsize, _UNPROVEN_WINDOW))
-        terms = negotiate(request.options, len(content), limits)
-        port = REQUESTS if proven else 1 + self._draw(self._ports)
+        terms = negotiate(request.options, len(content), self._limits)
+        known = self._budget.lend(client[0], len(content), now)
+        port = REQUESTS if known else next(self._numbers)
         session = _Session(request, ReadTransfer(content, terms, now), port, now)
         if not self._sessions:
             self._sweep_at = now + _SWEEP
@@ -258,21 +250,31 @@ class TftpEngine:
         self._unanswered[client] = None
         self._per_address[client[0]] += 1
         self._report(TftpEventKind.STARTED, client, session, now)
-        return self._greet(client, session, session.transfer.start, now)
+        return self._greet(client, session, session.transfer.start(now), now)
 
     def _greet(
-        self,
-        client: Client,
-        session: _Session,
-        reply: Callable[[float], Sequence[Datagram]],
-        now: float,
+        self, client: Client, session: _Session, replies: Sequence[Datagram], now: float
     ) -> Sequence[Outgoing]:
         """Send a first reply when the address may still be sent one; :meth:`_first_answer` does it
         later otherwise."""
-        if not session.answered and not self._budget.spend(client[0], now):
+        size = sum(map(len, replies))
+        if not size or not (session.answered or self._budget.spend(client[0], size, now)):
             return _NOTHING
         session.greeted = True
-        return [(datagram, client, session.port) for datagram in reply(now)]
+        return [(datagram, client, session.port) for datagram in replies]
+
+    def _paid(
+        self, client: Client, session: _Session, replies: Sequence[Datagram], now: float
+    ) -> list[Outgoing]:
+        """Send what follows an answer; from the port that all know, as far as there is credit for
+        what is sent again."""
+        transfer = session.transfer
+        if not session.apart and transfer.blocks_resent > session.resent:
+            size = (transfer.blocks_resent - session.resent) * transfer.terms.blksize
+            if not self._budget.pay(client[0], size, now):
+                return []
+            session.resent = transfer.blocks_resent
+        return [(datagram, client, session.port) for datagram in replies]
 
     def _first_answer(self, client: Client, session: _Session, now: float) -> list[Outgoing]:
         """Note that the address answers; greet its other clients, who had to wait for that."""
@@ -281,13 +283,13 @@ class TftpEngine:
         # Not before: a forged request shall not cost the making of a whole file's packets.
         transfer.use(self._layouts.blocks(transfer.blocks.content, transfer.terms))
         self._unanswered.pop(client, None)
-        if not session.drawn or not self._budget.answered(client[0], now):
+        if not session.apart or not self._budget.answered(client[0], now):
             return []
         outgoing: list[Outgoing] = []
         for other in [other for other in self._unanswered if other[0] == client[0]]:
             waiting = self._sessions[other]
             if not waiting.greeted:
-                outgoing.extend(self._greet(other, waiting, waiting.transfer.start, now))
+                outgoing.extend(self._greet(other, waiting, waiting.transfer.start(now), now))
         return outgoing
 
     @staticmethod
@@ -311,13 +313,13 @@ class TftpEngine:
 
     def _make_room(self, client: Client, now: float) -> None:
         """Raise Unavailable when no further transfer may be begun for ``client``."""
-        if self._per_address[client[0]] >= self._max_per_address:
-            raise Unavailable("busy: too many transfers to this address")
-        if len(self._sessions) < self._max_transfers:
+        crowded = self._per_address[client[0]] >= self._max_per_address
+        if not crowded and len(self._sessions) < self._max_transfers:
             return
-        oldest = next(iter(self._unanswered), None)
+        silent = (one for one in self._unanswered if not crowded or one[0] == client[0])
+        oldest = next(silent, None)
         if oldest is None:
-            raise Unavailable("busy: too many transfers")
+            raise Unavailable("busy: too many transfers" + " to this address" * crowded)
         self.abort(oldest, "never answered, and gave way to a newer request", now)
 
     def _refuse(
@@ -327,25 +329,25 @@ class TftpEngine:
         self._on_event(
             TftpEvent(TftpEventKind.REFUSED, client, _printable(filename), detail=detail)
         )
-        if not self._budget.spend(client[0], now):
+        refusal = Error(error.tftp_code, _printable(str(error))).to_bytes()
+        if not self._budget.spend(client[0], len(refusal), now):
             return _NOTHING
-        return ((Error(error.tftp_code, _printable(str(error))).to_bytes(), client, REQUESTS),)
+        return ((refusal, client, REQUESTS),)
 
     def _finish(self, client: Client, session: _Session, now: float) -> None:
         del self._sessions[client]
-        if session.answered:
-            self._left[client] = session.port
-            self._left.move_to_end(client)
-            if len(self._left) > self._max_transfers:
-                self._left.popitem(last=False)
+        if session.apart:
+            self._ended.append(session.port)
+            transfer = session.transfer
+            # The first answer was noted when it came.
+            answers = -(-transfer.blocks_acknowledged // transfer.terms.windowsize)
+            if answers > 1:
+                self._budget.answered(client[0], now, answers - 1)
         self._unanswered.pop(client, None)
         self._per_address[client[0]] -= 1
         if not self._per_address[client[0]]:
             del self._per_address[client[0]]
-        outcome = _outcome(session)
-        if outcome is TftpEventKind.COMPLETED and session.drawn:
-            self._budget.completed(client[0], now)
-        self._report(outcome, client, session, now)
+        self._report(_outcome(session), client, session, now)
 
     def _report(self, kind: TftpEventKind, client: Client, session: _Session, now: float) -> None:
         transfer = session.transfer

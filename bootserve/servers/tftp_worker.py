@@ -1,4 +1,4 @@
-"""The process that serves TFTP: ``python -m bootserve.servers.tftp_worker UDP… PIPE TERMS``.
+"""The process that serves TFTP: ``python -m bootserve.servers.tftp_worker UDP PIPE TERMS``.
 
 Packets come by the hundred thousand a second, and must neither wait for the event loop that serves
 DHCP and HTTP, nor make those wait. So this process does nothing else. It
@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import secrets
+import resource
 import select
 import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -36,17 +35,16 @@ _WAKE = 0.1
 _UNSENT = 10_000
 _EVENTS_IN_MESSAGE = 64
 _COUNT_EVERY = 1.0
+_OTHER_FILES = 64
+"""Descriptors that are no transfer's: the two sockets, the files that are served."""
 _CHEAP_EVENTS = 20
 """Events of clients that never answered that are told of in a second."""
 
 
 class Worker:
-    """Serves the bound UDP ``sockets`` until told to stop, or until the server is gone.
+    """Serves what comes to ``requests`` until told to stop, or until the server is gone."""
 
-    Requests come to the first of them; transfers to strangers leave from one of the others.
-    """
-
-    def __init__(self, sockets: Sequence[socket.socket], pipe: Pipe, terms: dict[str, int]) -> None:
+    def __init__(self, requests: socket.socket, pipe: Pipe, terms: dict[str, int]) -> None:
         self._pipe = pipe
         self._answers = Answers(pipe)
         self._unsent: deque[list[Any]] = deque()
@@ -56,12 +54,10 @@ class Worker:
             lookup=self._answers.find,
             on_event=self._note,
             limits=Limits(terms["blksize"], terms["windowsize"]),
-            ports=len(sockets) - 1,
-            draw=secrets.randbelow,
-            max_transfers=terms["max_transfers"],
+            max_transfers=min(terms["max_transfers"], _room()),
             max_per_address=terms["max_per_address"],
         )
-        self._loop = TftpLoop(sockets, self._engine)
+        self._loop = TftpLoop(requests, self._engine)
 
     def run(self) -> None:
         """Serve until the server says to stop, or is gone; then tell the clients and the server."""
@@ -146,12 +142,18 @@ class Worker:
                 self._left_out = 0
 
 
+def _room() -> int:
+    """Return how many transfers can have a socket each."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, most - _OTHER_FILES)
+
+
 def main() -> None:
-    """Serve the sockets and the pipe that were inherited as file descriptors."""
-    *udp, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:-1])
+    """Serve the socket and the pipe that were inherited as file descriptors."""
+    requests, pipe = (socket.socket(fileno=int(number)) for number in sys.argv[1:-1])
     confine()
     gc.freeze()
-    Worker(udp, Pipe(pipe), json.loads(sys.argv[-1])).run()
+    Worker(requests, Pipe(pipe), json.loads(sys.argv[-1])).run()
 
 
 if __name__ == "__main__":

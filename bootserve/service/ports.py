@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
 from bootserve.errors import Unavailable
 from bootserve.servers.dhcp import DHCP_PORTS
 from bootserve.servers.dhcp import open_socket as open_dhcp
-from bootserve.servers.tftp import open_sockets as open_tftp
+from bootserve.servers.tftp_sockets import open_requests
 from bootserve.settings import Settings
 
 __all__ = ["Ports", "SegmentPorts", "bind_ports"]
@@ -23,13 +23,13 @@ _BACKLOG = 1024
 class SegmentPorts:
     """The sockets of one interface, bound to it and, but for DHCP's, to its ``network.ip``.
 
-    ``dhcp`` are those of ``DHCP_PORTS``, and ``tftp`` the one for requests and those of the
-    transfers; ``http`` listens. What comes before the servers run waits in them.
+    ``dhcp`` are those of ``DHCP_PORTS``, ``tftp`` is the one for requests, and ``http`` listens.
+    What comes before the servers run waits in them.
     """
 
     network: IPv4Interface
     dhcp: tuple[socket.socket, ...]
-    tftp: Sequence[socket.socket]
+    tftp: socket.socket
     http: socket.socket
 
 
@@ -63,9 +63,7 @@ def _bind_segment(
 ) -> SegmentPorts:
     address = str(network.ip)
     http = undo.enter_context(_tcp_socket(address, settings.http_port, interface))
-    tftp = open_tftp(address, settings.tftp_port, interface)
-    for sock in tftp:
-        undo.enter_context(sock)
+    tftp = undo.enter_context(open_requests(address, settings.tftp_port, interface))
     dhcp = tuple(undo.enter_context(open_dhcp(interface, port)) for port in DHCP_PORTS)
     return SegmentPorts(network, dhcp, tftp, http)
 

@@ -95,7 +95,7 @@ def make_segments(
             interface=interface,
             lookup=shelf.read,
             on_event=sightings.tftp,
-            sockets=bound.tftp,
+            requests=bound.tftp,
         )
         responder = _responder(
             settings, network, http_base, nbps, current, shapes, exchanges, shelf, loops

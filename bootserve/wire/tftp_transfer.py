@@ -60,7 +60,8 @@ class ReadTransfer:
     :meth:`handle_timer` wants to be called, or earlier. ``finished`` is whether there is nothing
     more to send or to wait for. ``answered`` is whether the client acknowledged anything yet.
     ``detail`` says why the transfer failed, and ``probed`` that it failed as a size probe does:
-    EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR.
+    EDK2 asks for tsize, reads the OACK and ends the transfer with an ERROR. ``blocks_acknowledged``
+    and ``blocks_resent`` count blocks, the latter each time that one is sent again.
 
     ``window`` is the quick way through: what was sent, when nothing of it was lost and all that
     follows is ready (:meth:`use`). A server that gets the ACK which it awaits may call
@@ -83,6 +84,7 @@ class ReadTransfer:
         "_windowsize",
         "answered",
         "blocks",
+        "blocks_resent",
         "deadline",
         "detail",
         "finished",
@@ -100,6 +102,7 @@ class ReadTransfer:
         self.answered = False
         self.probed = False
         self.retransmissions = 0
+        self.blocks_resent = 0
         self.finished = False
         self.window = NO_WINDOW
         self.blocks = Blocks(content, terms.blksize)
@@ -119,8 +122,13 @@ class ReadTransfer:
     @property
     def bytes_acknowledged(self) -> int:
         """How many bytes of the file the client has acknowledged."""
+        return min(self.blocks_acknowledged * self.terms.blksize, len(self.blocks.content))
+
+    @property
+    def blocks_acknowledged(self) -> int:
+        """How many blocks of the file the client has acknowledged."""
         self._catch_up()
-        return min(self._acked * self.terms.blksize, len(self.blocks.content))
+        return self._acked
 
     def start(self, now: float) -> Sequence[Datagram]:
         """Return the first reply: the OACK, or DATA 1 when no option was granted."""
@@ -306,6 +314,7 @@ class ReadTransfer:
 
     def _send_window(self, now: float) -> Sequence[Datagram]:
         """Send the whole window, from the first block that is not acknowledged."""
+        self.blocks_resent += self._sent - self._acked
         self._sent = self._acked
         self._sent_at = now
         return self._slide()

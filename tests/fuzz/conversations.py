@@ -17,7 +17,6 @@ from bootserve.wire.pxe import ClientArch
 from bootserve.wire.tftp_options import Limits
 from tests.fuzz import seeds
 from tests.fuzz.target import Target, joined
-from tests.support.tftp import by_turns
 
 __all__ = ["TARGETS"]
 
@@ -131,8 +130,6 @@ class Network:
             lookup=self.find,
             on_event=self.events.append,
             limits=Limits(),
-            ports=2,
-            draw=by_turns(),
             max_transfers=MOST_TRANSFERS,
         )
         self._sent = dict.fromkeys({address for address, _ in CLIENTS}, 0)
@@ -205,7 +202,7 @@ def tftp_service(data: bytes) -> None:
             # from, unless it is a forger's, who has to guess.
             forged, request = piece[0] & FORGED, piece[1:3] in (b"\0\1", b"\0\2")
             port = REQUESTS if request else engine.port(client)
-            network.check(engine.receive(piece[1:], client, port ^ bool(forged), network.now))
+            network.check(engine.receive(piece[1:], client, port + bool(forged), network.now))
     network.end()
 
 

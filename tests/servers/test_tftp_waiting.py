@@ -6,7 +6,6 @@ from bootserve.servers.tftp_engine import REQUESTS, TftpEngine
 from bootserve.servers.tftp_events import TftpEvent
 from bootserve.wire.tftp_options import Limits
 from bootserve.wire.tftp_packets import Ack, Data, Request, parse
-from tests.support.tftp import by_turns
 
 CLIENT = ("192.0.2.7", 2070)
 
@@ -18,8 +17,6 @@ def test_requests_wait_while_their_file_is_looked_for() -> None:
         lookup=known.get,
         on_event=events.append,
         limits=Limits(),
-        ports=1,
-        draw=by_turns(),
         max_transfers=3,
     )
     asked = Request("late").to_bytes()
@@ -38,9 +35,7 @@ def test_requests_wait_while_their_file_is_looked_for() -> None:
 
 def test_requests_whose_answer_never_comes_keep_nobody_from_waiting() -> None:
     known: dict[str, bytes] = {}
-    engine = TftpEngine(
-        lookup=known.get, on_event=lambda _event: None, limits=Limits(), ports=1, draw=by_turns()
-    )
+    engine = TftpEngine(lookup=known.get, on_event=lambda _event: None, limits=Limits())
     for i in range(5000):
         client = (f"10.0.{i >> 8}.{i & 255}", 1024)
         assert engine.receive(Request(f"lost{i}").to_bytes(), client, REQUESTS, 0.0) == ()
@@ -57,9 +52,7 @@ def test_requests_whose_answer_never_comes_keep_nobody_from_waiting() -> None:
 
 def test_a_request_that_waited_for_too_long_is_not_answered() -> None:
     known: dict[str, bytes] = {}
-    engine = TftpEngine(
-        lookup=known.get, on_event=lambda _event: None, limits=Limits(), ports=1, draw=by_turns()
-    )
+    engine = TftpEngine(lookup=known.get, on_event=lambda _event: None, limits=Limits())
     engine.receive(Request("late").to_bytes(), CLIENT, REQUESTS, 0.0)
     engine.receive(Request("late").to_bytes(), ("192.0.2.8", 1024), REQUESTS, 5.0)
     known["late"] = b"here"
@@ -72,8 +65,6 @@ def test_of_those_that_wait_for_a_file_only_who_keeps_a_place_is_sent_it() -> No
         lookup=known.get,
         on_event=lambda _: None,
         limits=Limits(),
-        ports=1,
-        draw=by_turns(),
         max_transfers=2,
     )
     live, first, last = [(f"192.0.2.{i}", 1024) for i in range(3)]

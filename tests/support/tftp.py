@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
-from collections.abc import Callable
 
-__all__ = ["ClientSocket", "by_turns"]
+__all__ = ["ClientSocket"]
 
 _GREATEST = 70_000
 _REQUESTS = b"\0\1", b"\0\2"
@@ -37,9 +35,3 @@ class ClientSocket(socket.socket):
         """Return the next packet, and wait for it."""
         data, self.peer = await asyncio.get_running_loop().sock_recvfrom(self, _GREATEST)
         return data
-
-
-def by_turns() -> Callable[[int], int]:
-    """Return what draws the ports one after the other."""
-    turns = itertools.count()
-    return lambda below: next(turns) % below
