@@ -1,10 +1,11 @@
 """Ends loops: a node that asks again and again and never gets anywhere is made to wait.
 
-Two loops are known. A *script loop*: the script is fetched, and no report of that boot ever comes,
-as when a kernel panics before its initramfs speaks. A *chainload loop*: the firmware loads the NBP,
-which asks as a firmware again in place of as iPXE (its user class got lost, or it is another
-program), so that no script is ever asked for. Both end the same way: after so many in so long the
-node waits, twice as long each time, with one attempt in between. A report or an admin releases it.
+Two loops are known. A *script loop*: the script is fetched, and no report ever comes, as when a
+kernel panics before its initramfs speaks, or a node shall boot its own disk and has none. A
+*chainload loop*: the firmware loads the NBP, which asks as a firmware again in place of as iPXE
+(its user class got lost, or it is another program), so that no script is ever asked for. Both end
+the same way: after so many in so long the node waits, twice as long each time, with one attempt in
+between. A report, unless it says that the boot failed, or an admin releases it.
 What shows itself as an iPXE by its features, though not by its user class, is offered a script that
 waits and then is its own, which ends the loop; to other firmware, which runs no script, nothing is
 offered.
@@ -104,7 +105,7 @@ class LoopGuard:
         return len(self._scripts.keys() | self._nbps.keys())
 
     def script(self, mac: Mac, now: float) -> Waiting | None:
-        """Judge a request for the script of ``mac`` that would mint a boot; None to mint it."""
+        """Judge a request of ``mac`` for the script that boots it; None to serve it."""
         scripts = self._scripts.get(mac)
         if scripts is None:
             return None
@@ -119,8 +120,8 @@ class LoopGuard:
             return True
         return not scripts.waits and len(scripts.times) < self._limits.scripts
 
-    def minted(self, mac: Mac, now: float) -> None:
-        """Count a script served with a new boot; a chainload loop, if there was one, is over."""
+    def served(self, mac: Mac, now: float) -> None:
+        """Count a script that boots ``mac``; a chainload loop, if there was one, is over."""
         scripts = self._scripts.get(mac)
         if scripts is None:
             scripts = self._scripts[mac] = _Count()

@@ -60,7 +60,7 @@ def remember_loops(
         if active.phases & NODE_PHASES - {Phase.FAILED}:
             guards.loops.release(boot.mac)
         else:
-            guards.loops.minted(boot.mac, at)
+            guards.loops.served(boot.mac, at)
         guards.minter.minted(boot)
 
 

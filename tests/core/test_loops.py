@@ -23,7 +23,7 @@ def looping(now: float = 100.0) -> LoopGuard:
     guard = LoopGuard(LIMITS)
     for number in range(3):
         assert guard.script(MAC, now + number) is None
-        guard.minted(MAC, now + number)
+        guard.served(MAC, now + number)
     return guard
 
 
@@ -45,7 +45,7 @@ def test_pauses_grow_to_a_bound_with_one_attempt_in_between() -> None:
         pauses.append(waiting.seconds)
         now += waiting.seconds
         assert guard.script(MAC, now) is None
-        guard.minted(MAC, now)
+        guard.served(MAC, now)
         now += 10.0
     wanted = [30, 60, 120, 240, 480, 900, 900, 900]
     assert pauses == [jittered(seconds, MAC) for seconds in wanted]
@@ -56,7 +56,7 @@ def test_scripts_that_are_far_enough_apart_are_no_loop() -> None:
     guard = LoopGuard(LIMITS)
     for number in range(20):
         assert guard.script(MAC, 100.0 + 21 * number) is None
-        guard.minted(MAC, 100.0 + 21 * number)
+        guard.served(MAC, 100.0 + 21 * number)
 
 
 def test_a_node_that_left_its_loop_alone_for_long_begins_anew() -> None:
@@ -66,7 +66,7 @@ def test_a_node_that_left_its_loop_alone_for_long_begins_anew() -> None:
     later = 103.0 + first.seconds + LIMITS.window
     for number in range(3):
         assert guard.script(MAC, later + number) is None
-        guard.minted(MAC, later + number)
+        guard.served(MAC, later + number)
     again = guard.script(MAC, later + 3)
     assert again is not None
     assert again.seconds == first.seconds
@@ -167,7 +167,7 @@ def test_however_it_asks_a_node_gets_few_boots_in_any_window(
         now += gap
         waiting = guard.script(MAC, now)
         if waiting is None:
-            guard.minted(MAC, now)
+            guard.served(MAC, now)
             minted.append(now)
         elif waiting.new:
             waits.append(waiting.seconds)

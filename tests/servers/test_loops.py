@@ -96,6 +96,27 @@ def test_a_restarted_server_still_knows_the_loop_and_a_report_ends_it(
     assert "bootserve.boot=" in script(client, 8)
 
 
+def test_a_node_that_finds_no_disk_to_boot_from_waits_too(
+    admin: Admin, client: Namespace, server: BootServer
+) -> None:
+    """A UEFI whose disk does not boot comes back to the network for ever."""
+    admin.call("POST", "/nodes/here/release")
+    before = len(logged(server, "loop"))
+    admin.call("PATCH", "/nodes/here", boot="local")
+    try:
+        for number in range(3):
+            assert "boots from its local disk" in script(client, number)
+        assert script(client, 3).startswith(f"#!ipxe\n# node here waits: {REASON}\n")
+        assert waits(admin).startswith(f"{REASON}; it waits ")
+        assert REASON in admin.call("GET", "/nodes/here/explain")["script"]
+        assert len(logged(server, "loop")) == before + 1
+        admin.call("POST", "/nodes/here/release")
+        assert "boots from its local disk" in script(client, 4)
+    finally:
+        admin.call("PATCH", "/nodes/here", boot="network")
+        admin.call("POST", "/nodes/here/release")
+
+
 IPXE = {175: b"\x13\1\1"}  # an iPXE that has HTTP
 
 

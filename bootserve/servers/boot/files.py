@@ -32,8 +32,8 @@ async def send_file(
 ) -> tuple[web.StreamResponse, int | None]:
     """Answer GET or HEAD with the file at ``path`` (RFC 9110: Range, If-Range, If-None-Match).
 
-    Returns the response and whether the last byte of the file was sent. Raises NotFound when the
-    file is gone.
+    Returns the response and, when the last byte of the file was sent, from which byte on; else
+    None. Raises NotFound when the file is gone.
     """
     quoted = f'"{etag}"'
     headers = {"ETag": quoted, "Cache-Control": cache, "Accept-Ranges": "bytes"}

@@ -1,4 +1,4 @@
-"""Stands before aiohttp and answers plain script requests itself; all else aiohttp answers.
+"""Stands before aiohttp and answers plain script requests and heartbeats itself; aiohttp the rest.
 
 In a boot storm scripts are asked for more often than anything else, nearly always in the same few
 bytes. A request that is byte for byte of that kind is answered here, with the very bytes that

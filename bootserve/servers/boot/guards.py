@@ -50,7 +50,7 @@ class Guards:
     def minted(self, boot: Boot, now: float) -> None:
         """Record that ``boot`` was minted at ``now`` (monotonic seconds)."""
         self.minter.minted(boot)
-        self.loops.minted(boot.mac, now)
+        self.loops.served(boot.mac, now)
         self.known_good.minted(boot)
 
     def chosen(self, snapshot: Snapshot, plan: NodePlan) -> tuple[NodePlan, Degraded | None]:
@@ -79,6 +79,6 @@ class Guards:
             return scripts.for_node(snapshot, once_plan(plan, once, snapshot.generations), line)
         plan, _ = self.chosen(snapshot, plan)
         waiting = self.loops.waiting([line.mac], time.monotonic(), scripts_only=True)
-        if waiting is not None and plan.resolution.action is Action.BOOT:
+        if waiting is not None and plan.resolution.action in (Action.BOOT, Action.LOCAL):
             return scripts.waiting(plan, line, waiting.reason, waiting.seconds)
         return scripts.for_node(snapshot, plan, line)

@@ -83,9 +83,14 @@ class ScriptDesk:
         self._guards.loops.reached(mac)
         plan, mark = self._guards.chosen(snapshot, plan)
         generation = plan.resolution.generation
-        if plan.resolution.action is not Action.BOOT or generation is None:
-            return self._current.scripts.for_node(snapshot, plan, self._line(mac))
-        return self._boot(snapshot, plan, generation, mac, address, mark)
+        if plan.resolution.action is Action.BOOT and generation is not None:
+            return self._boot(snapshot, plan, generation, mac, address, mark)
+        if plan.resolution.action is Action.LOCAL:
+            now = time.monotonic()
+            if waits := self._wait(plan, mac, now):
+                return waits
+            self._guards.loops.served(mac, now)
+        return self._current.scripts.for_node(snapshot, plan, self._line(mac))
 
     def waiting(self, mac: Mac, address: str) -> str:
         """Return the script that makes ``mac`` wait, which is in a loop of NBPs; empty when it is
@@ -158,10 +163,8 @@ class ScriptDesk:
         retried = self._guards.minter.retried(mac, generation.digest, address, at)
         if retried is not None:
             return scripts.for_node(snapshot, plan, self._line(mac, retried))
-        waiting = self._guards.loops.script(mac, now)
-        if waiting is not None:
-            self._recorder.looping(plan.node.name, mac, waiting)
-            return scripts.waiting(plan, self._line(mac), waiting.reason, waiting.seconds)
+        if waits := self._wait(plan, mac, now):
+            return waits
         boot = self._new_boot(snapshot, plan, generation, mac, address, at)
         text = scripts.for_node(snapshot, plan, self._line(mac, boot))
         self._recorder.minted(boot, generation)
@@ -169,6 +172,15 @@ class ScriptDesk:
         if mark is not None:
             self._guards.known_good.given(mark, boot)
         return text
+
+    def _wait(self, plan: NodePlan, mac: Mac, now: float) -> str:
+        """Return the script that makes ``mac`` wait, if its scripts got it nowhere."""
+        waiting = self._guards.loops.script(mac, now)
+        if waiting is None:
+            return ""
+        self._recorder.looping(plan.node.name, mac, waiting)
+        line = self._line(mac)
+        return self._current.scripts.waiting(plan, line, waiting.reason, waiting.seconds)
 
     def on_link(self, address: str) -> bool:
         """Whether ``address`` is on the local segment."""
