@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # user's would keep that user's own builds out
 ASROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E XDG_CACHE_HOME=/root/.cache)
 
-.PHONY: help setup packages demo test test-matrix test-long fuzz check bench lock fresh clean
+.PHONY: help setup packages demo test test-matrix test-long fuzz check bench lock fresh wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lock: setup ## write requirements.lock again from pyproject.toml
 
 fresh: ## try the set-up on a new, minimal Debian 12 (see deploy/README.md)
 	$(ASROOT) deploy/try-fresh $(FRESH)
+
+wheel: setup ## build the package into dist/
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation -w dist .
 
 clean: ## remove what was made here (not the image cache)
 	rm -rf $(VENV) build dist

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import groupby
 
 import pytest
@@ -21,6 +21,7 @@ settings.load_profile("bootserve")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DEFAULT_TIMEOUT = 300.0
+FIGURE = "figure"
 
 
 @pytest.hookimpl(trylast=True)  # when the tests of the matrix are out
@@ -56,6 +57,28 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.longrepr = f"no module may be skipped here: {_reason(report)}"
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Tells of what a test measured, at the end of the run: what it prints goes with its worker."""
+    return lambda figure: record_property(FIGURE, figure)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured."""
+    reports = [one for found in terminalreporter.stats.values() for one in found]
+    figures = [
+        f"{report.nodeid}: {value}"
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "call"
+        for name, value in report.user_properties
+        if name == FIGURE
+    ]
+    if figures:
+        terminalreporter.section("figures")
+    for figure in sorted(figures):
+        terminalreporter.write_line(figure)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -19,6 +19,8 @@ from rich.table import Table
 from tests.fuzz.runner import FOUND, Outcome, fuzz
 from tests.fuzz.targets import TARGETS
 
+GOAL = 10_000_000
+
 
 def keep(outcome: Outcome) -> Path:
     """Write the input of a finding to where the tests try it again; return its file."""
@@ -52,6 +54,10 @@ def main() -> int:
     findings = sum(bool(one.error) for one in outcomes)
     table.add_row("all", f"{sum(one.executions for one in outcomes):,}", "", str(findings))
     console.print(table)
+    if not asked.targets:
+        tried = sum(one.executions for one in outcomes)
+        reached = "reached" if tried >= GOAL and not findings else "not reached"
+        console.print(f"the goal, {GOAL:,} executions without a finding, is {reached}")
     return 1 if findings else 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,11 +204,11 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_every_client_gets_its_file_or_is_told_why(
-    lab: Lab, stack: ExitStack, tmp_path: Path
+    lab: Lab, stack: ExitStack, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     scene = Field(lab, QUICK, stack, tmp_path)
     scene.fetch_all(stack)
-    print(table(scene))
+    tell(table(scene))
     wait_for_connections(scene, 60)
     scene.server.stop()
     for side in scene.sides:
@@ -218,16 +218,16 @@ def test_every_client_gets_its_file_or_is_told_why(
 
 @pytest.mark.matrix
 def test_whole_nbps_and_a_root_and_nothing_is_left_of_them(
-    lab: Lab, stack: ExitStack, tmp_path: Path
+    lab: Lab, stack: ExitStack, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     scene = Field(lab, WHOLE, stack, tmp_path)
     before = scene.memory()
     scene.fetch_all(stack)
-    print(table(scene))
+    tell(table(scene))
     wait_for_connections(scene, 200)
     time.sleep(SILENCE)
     grown = scene.memory() - before
-    print(f"the server's memory grew by {grown >> 10} KiB")
+    tell(f"the server's memory grew by {grown >> 10} KiB")
     assert grown < MEMORY
     scene.server.stop()
     for side in scene.sides:
@@ -236,7 +236,7 @@ def test_whole_nbps_and_a_root_and_nothing_is_left_of_them(
 
 @pytest.mark.matrix
 def test_a_link_that_goes_dead_ends_every_transfer_with_an_error(
-    lab: Lab, stack: ExitStack, tmp_path: Path
+    lab: Lab, stack: ExitStack, tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
     scene = Field(lab, Sizes((4_000_000,) * 3, (1_000_000,) * 3, 100_000_000, 60), stack, tmp_path)
     scene.start(stack)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,9 @@ def pages(admin: Admin, path: str, name: str) -> list[dict[str, Any]]:
     [pytest.param(QUICK, id="quick"), pytest.param(WHOLE, id="whole", marks=pytest.mark.matrix)],
 )
 @pytest.mark.timeout(900)
-def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, size: Size) -> None:
+def test_nothing_acknowledged_is_lost(
+    victim: Victim, tmp_path: Path, tell: Callable[[str], None], size: Size
+) -> None:
     admin = Admin(tmp_path / "state")
     victim.start()
     asyncio.run(answers(victim.socket))
@@ -217,7 +219,7 @@ def test_nothing_acknowledged_is_lost(victim: Victim, tmp_path: Path, size: Size
     victim.kill()
     victim.socket.unlink(missing_ok=True)
     writers = asyncio.run(storm(victim, size))
-    print(
+    tell(
         f"{size.kills} kills in {time.monotonic() - started:.1f} s, begun: {writers.begun.total()}"
     )
     assert len(writers.acknowledged) == size.writes
