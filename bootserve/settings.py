@@ -116,10 +116,10 @@ class Settings(BaseSettings):
         default=1000, ge=1, le=1_000_000, description="discovered machines kept (policy register)"
     )
     boots_per_node: int = Field(
-        default=20, ge=1, description="boots of one MAC without a report; then it is told to wait"
+        default=20, ge=1, description="scripts of one MAC without a report; then it is told to wait"
     )
     nbps_per_node: int = Field(
-        default=10, ge=1, description="NBPs loaded by one MAC without a script; then it gets none"
+        default=10, ge=1, description="NBPs loaded by one MAC without a script; then it has to wait"
     )
     loop_minutes: float = Field(
         default=5.0, gt=0, le=1440, description="within how many minutes those boots and NBPs are"
@@ -139,13 +139,17 @@ class Settings(BaseSettings):
         description="minutes between signed checkpoints of the audit log",
     )
     keep_boots_days: float = Field(
-        default=400.0, ge=0, description="days that boots and their audit records are kept; 0 ever"
+        default=400.0,
+        ge=0,
+        description="days that boots and their audit records are kept; 0: for ever",
     )
     keep_reports_days: float = Field(
-        default=90.0, ge=0, description="days that the texts of nodes' reports are kept; 0 ever"
+        default=90.0,
+        ge=0,
+        description="days that the texts of nodes' reports are kept; 0: for ever",
     )
     keep_changes_days: float = Field(
-        default=0.0, ge=0, description="days that audit records of changes are kept; 0 for ever"
+        default=0.0, ge=0, description="days that audit records of changes are kept; 0: for ever"
     )
     heartbeat_seconds: float = Field(
         default=60.0, ge=1, le=3600, description="seconds between two heartbeats of a node"

@@ -42,7 +42,8 @@ UNREACHABLE = 3
 HELP = """Network boot service: every node runs exactly its pinned, immutable image generation."""
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused, failed, or a check that did not pass; 2 the command line is"
-    " wrong (of plan: something would change); 3 the server cannot be reached; 130 interrupted."
+    " wrong; 3 the server cannot be reached; 130 interrupted. plan, drift, doctor and probe have"
+    " others for what they find: see their --help."
 )
 EPILOG = f"""{EXIT_CODES}
 

@@ -22,8 +22,8 @@ SERVE = """Serve network boots until SIGTERM.
 
 Answers DHCP as a proxy beside the network's own DHCP server, delivers boot programs by TFTP, and
 scripts and images by HTTP, on the provisioning interfaces only; the admin API is on a Unix socket
-in the state directory and on 127.0.0.1. Every option can also be set as BOOTSERVE_NAME in the
-environment or as a key of the TOML file; a flag beats both.
+in the state directory and on 127.0.0.1. Every option but --config can also be set as
+BOOTSERVE_NAME in the environment or as a key of the TOML file; a flag beats both.
 """
 SHOW = """Print every setting: its effective value and where that came from.
 

@@ -133,7 +133,8 @@ def check_nbp_pins(before: DesiredState, after: DesiredState, nbps: Nbps) -> Non
             raise Refused(
                 f"NBP pin {pin.scope} names {pin.nbp}, built for {pin.arch},"
                 f" and the node is {node.arch}",
-                hint=f"Remove the pin first: bootserve nbp unpin {pin.scope} --arch {pin.arch}.",
+                hint="Remove the pin first:"
+                f" bootserve nbp unpin {pin.scope} --arch {pin.arch} -m WHY.",
             )
 
 

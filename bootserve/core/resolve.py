@@ -120,7 +120,7 @@ def usable(ref: GenerationRef, generations: Generations) -> Generation:
     if generation.revoked is not None:
         raise Refused(
             f"{ref} was revoked by {generation.revoked.by}: {generation.revoked.reason}",
-            hint=f"Choose another, or lift it: bootserve image unrevoke {ref}.",
+            hint=f"Choose another, or lift it: bootserve image unrevoke {ref} -m WHY.",
         )
     if generation.removed_at is not None:
         raise NotFound(

@@ -282,7 +282,7 @@ def check_commit(before: Snapshot, after: Snapshot) -> None:
             raise Refused(
                 f"pin {stray.scope} {stray.generation} would name another image than the node's"
                 f" ({image_of(after.state, node) or 'none'})",
-                hint=f"Remove it first: bootserve unpin {stray.scope}.",
+                hint=f"Remove it first: bootserve unpin {stray.scope} -m WHY.",
             )
 
 

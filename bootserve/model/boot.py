@@ -15,7 +15,8 @@ class Phase(StrEnum):
     """The steps of one boot, in the order in which a healthy boot passes them.
 
     ``dhcp`` is the first message of a start, ``tftp`` or ``http`` the NBP, ``ipxe`` iPXE's own
-    DHCP. ``initramfs`` to ``up`` are said by the node itself; the others are seen by the server.
+    DHCP. ``initramfs`` to ``up`` are said by the node itself, the others are seen by the server,
+    and ``root`` by either.
     ``failed`` is a node's own word that this boot came to nothing.
     """
 

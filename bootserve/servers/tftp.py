@@ -33,8 +33,8 @@ class TftpServer:
     assumed. ``max_blksize`` (bytes) and ``max_windowsize`` (blocks) bound what clients may ask
     for. ``lookup`` and ``on_event`` are called on the loop and must not block; the content that
     ``lookup`` returns for a name is good for a second, and of each transfer the server is told how
-    it ended. For ``max_transfers`` and ``max_per_address`` see
-    :class:`bootserve.servers.tftp_engine.TftpEngine`.
+    it ended, or in a flood how many are not told of. For ``max_transfers`` and
+    ``max_per_address`` see :class:`bootserve.servers.tftp_engine.TftpEngine`.
 
     ``requests`` is the socket of :func:`.tftp_sockets.open_requests` when it is bound already; it
     is this object's from then on.

@@ -1,4 +1,4 @@
-"""What the TFTP server tells of: a line for the log each."""
+"""What the TFTP server tells of."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TftpEventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TftpEvent:
-    """One line for the log.
+    """The beginning or the end of a transfer, or trouble.
 
     ``filename`` is printable ASCII, whatever the client sent. ``bytes_sent`` counts the bytes of
     the file that the client acknowledged; ``seconds`` is the time since the request. ``left_out``

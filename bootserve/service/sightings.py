@@ -103,7 +103,7 @@ class Sightings:
         self._recorder.counted(*self._sampler.take())
 
     def looping(self, node: str, mac: Mac, waiting: Waiting) -> None:
-        """Take note that a node in a chainload loop gets no NBP for a while."""
+        """Take note that a node in a chainload loop has to wait for an NBP."""
         self._recorder.looping(node, mac, waiting)
 
     def tftp(self, event: TftpEvent) -> None:

@@ -57,8 +57,8 @@ def reservations_of(state: DesiredState) -> list[Reservation]:
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise InvalidInput(
             f"the addresses cannot be written: {'; '.join(wrong[:10])}{more}",
-            hint="Correct the labels: bootserve node set NODE --label address=10.1.0.7, or in the"
-            " site file.",
+            hint="Correct the labels in the site file, or name all of the node's anew:"
+            " bootserve node set NODE --label address=10.1.0.7 --label ….",
         )
     return found
 

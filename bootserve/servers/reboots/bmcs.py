@@ -48,7 +48,8 @@ def bmc_of(node: Node, credentials: Path | None, *, clear: bool = False) -> Bmc:
     if not address:
         raise NotFound(
             f"node {node.name} has no BMC",
-            hint=f"Give it one: bootserve node set {node.name} --label {BMC_LABEL}=10.0.9.11",
+            hint=f"Give it one, beside the labels that it has (these replace all):"
+            f" bootserve node set {node.name} --label {BMC_LABEL}=10.0.9.11",
         )
     url = address if "://" in address else f"https://{address}"
     if not re.fullmatch(r"https?://(?!-)[A-Za-z0-9.-]+(:\d{1,5})?/?", url):

@@ -52,7 +52,6 @@ Recalled = Callable[[Sequence[str]], Awaitable[None]]
 Guarded = Callable[[Change], Change]
 """Makes a change that is refused where it goes beyond who asks for it."""
 
-ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
 REBOOTING = (MemberState.BEFORE, MemberState.REBOOTING, MemberState.AFTER)
 RETRY_SECONDS = 2.0
 SLICE = 500
