@@ -297,10 +297,12 @@ class Outbox:
     def flush(self) -> None:
         """Send all that was added."""
         count, sent = len(self._peers), 0
+        if not count:
+            self._held.clear()
+            return
         messages = self._messages
-        if count:
-            _NAMES[count].pack_into(messages.names, 0, *self._peers)
-            self._iovecs[: _IOVEC * count] = b"".join(self._places)
+        _NAMES[count].pack_into(messages.names, 0, *self._peers)
+        self._iovecs[: _IOVEC * count] = b"".join(self._places)
         while sent < count:
             taken = send_messages(self._fd, messages, sent, count - sent)
             sent += self._overcome(sent, -taken) if taken < 0 else taken

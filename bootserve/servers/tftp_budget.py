@@ -90,7 +90,7 @@ class ReplyBudget:
 
     def spend(self, address: str, size: int, now: float) -> bool:
         """Return whether one more datagram, of ``size`` bytes, may go to ``address``; count it."""
-        if self.pay(address, size, now):
+        if self._trust_of(address, now) is not None and self.pay(address, size):
             return True
         spent = self._spent.get(address)
         if spent is None:
@@ -105,9 +105,12 @@ class ReplyBudget:
         spent.sent += 1
         return True
 
-    def pay(self, address: str, size: int, now: float) -> bool:
-        """Return whether ``address`` has credit for ``size`` bytes; take them from it if so."""
-        trust = self._trust_of(address, now)
+    def pay(self, address: str, size: int) -> bool:
+        """Return whether ``address`` has credit for ``size`` bytes; take them from it if so.
+
+        However old it is: what goes there began in time.
+        """
+        trust = self._trusted.get(address)
         if trust is None or trust.credit < size:
             return False
         trust.credit -= size
@@ -117,7 +120,13 @@ class ReplyBudget:
         """Return whether a file of ``size`` bytes may go to ``address`` from the port that all
         know, and take it from the credit if so: there must be some left for what is lost."""
         trust = self._trust_of(address, now)
-        return trust is not None and trust.credit >= size + _SPARE and self.pay(address, size, now)
+        return trust is not None and trust.credit >= size + _SPARE and self.pay(address, size)
+
+    def give_back(self, address: str, size: int) -> None:
+        """Note that the file of ``size`` bytes that was lent to ``address`` was not sent at all."""
+        trust = self._trusted.get(address)
+        if trust is not None:
+            trust.credit = min(trust.credit + size, _GREATEST_CREDIT)
 
     def again(self, address: str) -> None:
         """Note that the machine at ``address`` starts anew: it may get another chance."""
@@ -138,7 +147,4 @@ class ReplyBudget:
 
     def _trust_of(self, address: str, now: float) -> _Trust | None:
         trust = self._trusted.get(address)
-        if trust is not None and now - trust.since >= self._trust:
-            del self._trusted[address]
-            return None
-        return trust
+        return None if trust is None or now - trust.since >= self._trust else trust

@@ -130,7 +130,7 @@ class TftpEngine:
         if session is None or session.port != port:
             return _NOTHING
         transfer = session.transfer
-        replies = self._paid(client, session, transfer.acknowledge(block, now), now)
+        replies = self._paid(client, session, transfer.acknowledge(block, now))
         if not session.answered and transfer.answered:
             replies.extend(self._first_answer(client, session, now))
         if transfer.finished:
@@ -176,8 +176,8 @@ class TftpEngine:
             replies = session.transfer.handle_timer(now)
             if session.transfer.finished:
                 self._finish(client, session, now)
-            elif session.transfer.answered:
-                outgoing.extend(self._paid(client, session, replies, now))
+            elif session.answered:
+                outgoing.extend(self._paid(client, session, replies))
             else:
                 outgoing.extend(self._greet(client, session, replies, now))
         return outgoing
@@ -258,20 +258,21 @@ class TftpEngine:
         """Send a first reply when the address may still be sent one; :meth:`_first_answer` does it
         later otherwise."""
         size = sum(map(len, replies))
-        if not size or not (session.answered or self._budget.spend(client[0], size, now)):
+        free = session.answered and session.apart
+        if not size or not (free or self._budget.spend(client[0], size, now)):
             return _NOTHING
         session.greeted = True
         return [(datagram, client, session.port) for datagram in replies]
 
     def _paid(
-        self, client: Client, session: _Session, replies: Sequence[Datagram], now: float
+        self, client: Client, session: _Session, replies: Sequence[Datagram]
     ) -> list[Outgoing]:
         """Send what follows an answer; from the port that all know, as far as there is credit for
         what is sent again."""
         transfer = session.transfer
         if not session.apart and transfer.blocks_resent > session.resent:
             size = (transfer.blocks_resent - session.resent) * transfer.terms.blksize
-            if not self._budget.pay(client[0], size, now):
+            if not self._budget.pay(client[0], size):
                 return []
             session.resent = transfer.blocks_resent
         return [(datagram, client, session.port) for datagram in replies]
@@ -343,6 +344,8 @@ class TftpEngine:
             answers = -(-transfer.blocks_acknowledged // transfer.terms.windowsize)
             if answers > 1:
                 self._budget.answered(client[0], now, answers - 1)
+        elif not session.answered:
+            self._budget.give_back(client[0], len(session.transfer.blocks.content))
         self._unanswered.pop(client, None)
         self._per_address[client[0]] -= 1
         if not self._per_address[client[0]]:

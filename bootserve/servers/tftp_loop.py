@@ -213,7 +213,8 @@ class TftpLoop:
                 raise
             return False
         now = self._clock()
-        self._turns.give_way(now)
+        if flags:  # a call that waits has given way
+            self._turns.give_way(now)
         transfer = requests.quick_by_client.get(client)
         if transfer is None or transfer.window.ack != data:
             self._give_engine(data, client, REQUESTS, now)

@@ -259,6 +259,7 @@ class ReadTransfer:
     def _start_over(self, now: float) -> None:
         self.state = TransferState.GREETING
         self.window = NO_WINDOW
+        self.blocks_resent += self._sent
         self._acked = self._sent = self.retransmissions = 0
         self._interval = self._base_interval
         self._progress_at = now

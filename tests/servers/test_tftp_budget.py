@@ -89,11 +89,11 @@ def test_credit_grows_with_the_answers_to_a_bound() -> None:
     budget = ReplyBudget()
     budget.answered("192.0.2.1", 0.0)
     budget.answered("192.0.2.1", 1.0, 2)
-    assert budget.pay("192.0.2.1", 3 * WORTH, 1.0)
-    assert not budget.pay("192.0.2.1", 1, 1.0)
+    assert budget.pay("192.0.2.1", 3 * WORTH)
+    assert not budget.pay("192.0.2.1", 1)
     budget.answered("192.0.2.1", 1.0, 1_000_000)
-    assert not budget.pay("192.0.2.1", (64 << 20) + 1, 1.0)
-    assert budget.pay("192.0.2.1", 64 << 20, 1.0)
+    assert not budget.pay("192.0.2.1", (64 << 20) + 1)
+    assert budget.pay("192.0.2.1", 64 << 20)
 
 
 def test_a_file_is_lent_while_there_is_credit_for_it_and_for_what_is_lost() -> None:
@@ -102,9 +102,22 @@ def test_a_file_is_lent_while_there_is_credit_for_it_and_for_what_is_lost() -> N
     budget.answered("192.0.2.1", 0.0)
     assert not budget.lend("192.0.2.1", WORTH, 0.0)
     assert [budget.lend("192.0.2.1", 1 << 20, 599.0) for _ in range(3)] == [True, True, False]
-    assert budget.pay("192.0.2.1", 1 << 20, 599.0)
+    assert budget.pay("192.0.2.1", 1 << 20)
     budget.answered("192.0.2.1", 599.0)
     assert not budget.lend("192.0.2.1", 1, 1199.0)
+    assert spend(budget, "192.0.2.1", 1199.0) == 3
+    assert budget.pay("192.0.2.1", 1), "a block to be sent again of what began before"
+
+
+def test_what_was_lent_and_not_sent_is_given_back() -> None:
+    budget = ReplyBudget()
+    budget.give_back("192.0.2.1", 1 << 20)
+    assert not budget.lend("192.0.2.1", 1, 0.0)
+    budget.answered("192.0.2.1", 0.0)
+    for _ in range(9):
+        assert budget.lend("192.0.2.1", 2 << 20, 0.0)
+        budget.give_back("192.0.2.1", 2 << 20)
+    assert not budget.pay("192.0.2.1", WORTH + 1)
 
 
 def test_an_answer_says_whether_others_may_have_had_to_wait() -> None:
@@ -246,6 +259,20 @@ def test_a_forger_gains_little_by_having_windows_sent_again() -> None:
             now += 0.02
             forger.acknowledge(block, client, now)
     forger.wait(599.0)
+    assert WORTH / 2 < forger.brought < 1.2 * WORTH
+
+
+def test_a_forger_gains_little_by_having_a_transfer_begin_again() -> None:
+    """The same request once more, after a silence, is a node that was reset."""
+    forger = Forger()
+    (client,) = victims(1)
+    forger.ask("nbp", client, 0.0)
+    forger.guess(Ack(0), client, PORTS, 0.0)
+    forger.wait(100.0)
+    forger.brought = 0
+    for second in range(200):
+        forger.ask("nbp", client, 100.0 + 2 * second)
+        forger.acknowledge(0, client, 100.1 + 2 * second)
     assert WORTH / 2 < forger.brought < 1.2 * WORTH
 
 

@@ -23,6 +23,16 @@ def test_what_follows_a_size_probe_leaves_from_the_port_for_requests() -> None:
     assert bench.send(Ack(1), now=0.3) == [Data(2, FILES["ipxe.efi"][512:1024])]
 
 
+def test_a_size_probe_costs_no_credit() -> None:
+    """A node may be started often within ten minutes, and probes each time."""
+    bench = Bench()
+    bench.send(PROBE)
+    for now in range(1, 300):
+        bench.send(Error(8, "User aborted the transfer"), now=now)
+        assert len(bench.send(PROBE, now=now + 0.5)) == 1
+        assert bench.engine.port(CLIENT) == REQUESTS
+
+
 def test_what_comes_to_the_port_for_requests_prolongs_no_trust() -> None:
     """Ten minutes after the last answer that proved something the next transfer is apart."""
     bench = Bench()
