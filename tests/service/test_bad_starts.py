@@ -123,7 +123,7 @@ def test_a_template_that_does_not_render_is_refused_at_start_and_at_reload(
     assert admin.call("GET", "/nodes/n1/explain")["script"] == script
     hold.unlink()
     admin.call("POST", "/reload")
-    assert "has nothing to boot" in admin.call("GET", "/nodes/n1/explain")["script"]
+    assert "is held: it has neither" in admin.call("GET", "/nodes/n1/explain")["script"]
 
 
 def test_a_quirks_file_is_refused_with_its_line_at_start_and_at_reload(

@@ -96,7 +96,7 @@ def test_what_cannot_be_booted_is_told_and_the_server_asked_again_though_it_was_
     site.server.cli("node", "boot-once", "stuck", "web@1")
     site.server.cli("node", "set", "stuck", "--arch", "arm64", "--boot", "local")
     node = vm("stuck", memory=256).start()
-    stopped = "bootserve: node stuck is not booted, because its pin cannot be followed:"
+    stopped = "bootserve: node stuck is not booted, since what it shall boot cannot be had:"
     node.expect(stopped, SCRIPT_SECONDS)
     node.expect("boot once names web@1, built for amd64, and the node is arm64", 5)
     node.expect("'bootserve explain stuck' on the server; asking again in 2 s", 5)
