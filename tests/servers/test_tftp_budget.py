@@ -243,15 +243,20 @@ def test_a_forger_who_answers_too_gains_little_by_guessing(packet: Packet, guess
     assert 0.2 * forger.spent < forger.brought < 1.7 * forger.spent
 
 
-def test_a_forger_gains_little_by_having_windows_sent_again() -> None:
-    """Each acknowledgement within a window says that the block after it was lost (RFC 7440), and
-    silence says the same: he has a credit to use up, however he came by it."""
-    forger = Forger()
-    (client,) = victims(1)
+def with_credit() -> tuple[Forger, Client]:
+    """A forger whose guess was right, and his victim; what that cost is not counted."""
+    forger, (client,) = Forger(), victims(1)
     forger.ask("nbp", client, 0.0)
     forger.guess(Ack(0), client, PORTS, 0.0)
     forger.wait(100.0)
     forger.brought = 0
+    return forger, client
+
+
+def test_a_forger_gains_little_by_having_windows_sent_again() -> None:
+    """Each acknowledgement within a window says that the block after it was lost (RFC 7440), and
+    silence says the same: he has a credit to use up, however he came by it."""
+    forger, client = with_credit()
     for attack in range(50):
         now = 100.0 + attack
         forger.ask("small", client, now)
@@ -264,12 +269,7 @@ def test_a_forger_gains_little_by_having_windows_sent_again() -> None:
 
 def test_a_forger_gains_little_by_having_a_transfer_begin_again() -> None:
     """The same request once more, after a silence, is a node that was reset."""
-    forger = Forger()
-    (client,) = victims(1)
-    forger.ask("nbp", client, 0.0)
-    forger.guess(Ack(0), client, PORTS, 0.0)
-    forger.wait(100.0)
-    forger.brought = 0
+    forger, client = with_credit()
     for second in range(200):
         forger.ask("nbp", client, 100.0 + 2 * second)
         forger.acknowledge(0, client, 100.1 + 2 * second)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import resource
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -158,3 +160,23 @@ async def test_ten_thousand_half_open_transfers_cost_bounded_memory_and_no_clien
     told = kinds.count(TftpEventKind.FAILED) + kinds.count(TftpEventKind.REFUSED)
     assert counted + told == HALF_OPEN + HALF_OPEN // 200
     assert counted > told
+
+
+async def test_with_few_descriptors_the_oldest_that_never_answered_give_way() -> None:
+    """Each stranger's transfer takes one; where they are short, a client is served all the same."""
+    events: list[TftpEvent] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))  # which the worker inherits
+    try:
+        async with serving(events) as server:
+            for number in range(few):
+                with client(server, f"127.2.{number >> 8}.{number & 255}") as sock:
+                    sock.put(Request("nbp").to_bytes())
+                    await sock.get()
+            assert await fetch(server) == NBP
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    details = {event.detail for event in events if event.kind is TftpEventKind.FAILED}
+    assert "never answered, and gave way to a newer request" in details
+    assert not any("open files" in detail for detail in details)
