@@ -211,9 +211,12 @@ class ReadTransfer:
         greatest = _GREATEST_BLOCK_INTERVAL if lock_step else _GREATEST_INTERVAL
         self._interval = min(self._interval * 2, greatest)
         self.deadline = min(now + self._interval, self._progress_at + _PATIENCE)
-        if greeting:
-            return self.start(now)
-        return self._send_window(now)
+        if not greeting:
+            return self._send_window(now)
+        if self.retransmissions == _UNANSWERED_RETRANSMISSIONS:
+            # curl repeats an ACK that was lost every 6 s, and never asks again.
+            self.deadline = self._progress_at + _PATIENCE
+        return self.start(now)
 
     def fail(self, detail: str) -> None:
         """End the transfer without completing it."""

@@ -285,7 +285,7 @@ def test_a_client_that_goes_silent_is_given_up_and_told_of() -> None:
     assert len(run_until(bench, 100.0)) == 2
     assert bench.kinds() == [STARTED, FAILED]
     assert bench.events[1].detail == "the client never answered"
-    assert bench.events[1].seconds == pytest.approx(7.0, abs=0.2)
+    assert bench.events[1].seconds == pytest.approx(30.0, abs=0.2)
     assert bench.engine.timer() is None
 
 
@@ -349,7 +349,7 @@ def test_ten_thousand_half_open_transfers_leave_room_for_a_node() -> None:
         bench.send(Request("ipxe.efi"), (f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", 1024))
     assert len(bench.engine) == 4096
     assert bench.still_serves(now=0.5)
-    run_until(bench, 7.2)
+    run_until(bench, 30.2)
     assert len(bench.engine) == 0
     assert bench.kinds().count(FAILED) == 10_000
 
@@ -358,10 +358,10 @@ def test_a_late_answer_still_completes_the_transfer() -> None:
     bench = Bench()
     asked = Request("ipxe.efi", options=(("windowsize", "65535"), ("blksize", "1468")))
     assert len(bench.send(asked, now=1.0)) == 1
-    assert len(run_until(bench, 7.8)) == 2
-    window = bench.send(Ack(0), now=7.9)
+    assert len(run_until(bench, 29.8)) == 2
+    window = bench.send(Ack(0), now=29.9)
     assert [packet.block for packet in window if isinstance(packet, Data)] == list(range(1, 15))
-    assert bench.send(Ack(14), now=8.5) == []
+    assert bench.send(Ack(14), now=30.5) == []
     assert bench.kinds() == [STARTED, COMPLETED]
 
 
